@@ -1,0 +1,1 @@
+"""Floor 6: settings, presets, and the only place that picks implementations."""

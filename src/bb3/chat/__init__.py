@@ -1,0 +1,1 @@
+"""Floor 3: one turn of conversation, one step a file."""

@@ -1,0 +1,1 @@
+"""Floor 2: released checkpoints to safetensors."""

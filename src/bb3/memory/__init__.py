@@ -1,0 +1,1 @@
+"""Floor 2: what may be remembered, de-duplication, retrieval, forgetting."""

@@ -1,0 +1,1 @@
+"""Floor 2: the guard on both sides of the conversation."""

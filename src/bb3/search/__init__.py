@@ -1,0 +1,1 @@
+"""Floor 2: search providers, one file each, and what is done with their results."""
