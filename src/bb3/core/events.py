@@ -18,7 +18,8 @@ Side = Literal["user", "bot"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """A module decided (``module`` is sdm or mdm). ``margin``: log-odds over the threshold,
-    None where the answer was forced or generated rather than scored."""
+    None where the answer was forced or generated rather than scored.
+    """
 
     kind: ClassVar[str] = "decision"
     module: str
@@ -30,7 +31,8 @@ class Decision:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """The search is about to be made with this query. ``fallback``: keywords of the
-    conversation, because the module's own query was unusable."""
+    conversation, because the module's own query was unusable.
+    """
 
     kind: ClassVar[str] = "query"
     text: str
@@ -91,7 +93,8 @@ class Remembered:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocked:
     """The guard held back the user's message or the bot's reply. Pieces of the reply that
-    were already shown are to be hidden."""
+    were already shown are to be hidden.
+    """
 
     kind: ClassVar[str] = "blocked"
     side: Side
@@ -102,7 +105,8 @@ class Blocked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Degraded:
     """A part failed and the turn goes on without it. ``step``: a module's tag, ``search``,
-    ``memory``, ``guard`` or ``store``; ``reason`` is for operators, never shown as a reply."""
+    ``memory``, ``guard`` or ``store``; ``reason`` is for operators, never shown as a reply.
+    """
 
     kind: ClassVar[str] = "degraded"
     step: str

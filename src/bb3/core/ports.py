@@ -115,7 +115,8 @@ class GenerationRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationResult:
     """A model's answer. ``logprob``: sum over the answer's tokens, natural log; None where
-    the backend gives none."""
+    the backend gives none.
+    """
 
     text: str
     logprob: float | None = None
@@ -126,7 +127,8 @@ class GenerationResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreResult:
     """Log-probabilities of continuations, in the order asked, natural log, summed over their
-    tokens. Where two share a beginning, backends may leave that common part out of both."""
+    tokens. Where two share a beginning, backends may leave that common part out of both.
+    """
 
     logprobs: tuple[float, ...]
     tokens: TokenCounts = TokenCounts()
@@ -155,7 +157,8 @@ class LanguageModel(Protocol):
 
     def stream(self, request: GenerationRequest) -> AsyncIterator[str | GenerationResult]:
         """Pieces of text as they come, then the one GenerationResult. Closing the iterator
-        stops the generation and frees its place in the engine."""
+        stops the generation and frees its place in the engine.
+        """
         ...
 
     async def score(self, request: GenerationRequest, continuations: Sequence[str]) -> ScoreResult:
@@ -190,7 +193,8 @@ class SearchProvider(Protocol):
 class Verdict:
     """A classifier's opinion of a text. ``label`` names what was found (``profanity``,
     ``offensive`` ...), empty when safe; ``score`` is the probability of unsafe; ``by`` the
-    classifier's name."""
+    classifier's name.
+    """
 
     safe: bool
     label: str = ""
@@ -250,7 +254,8 @@ class Store(Protocol):
 
     async def memories(self, user: str, *, superseded: bool = False) -> list[Memory]:
         """The user's memories (both speakers'), oldest first; with ``superseded`` the
-        replaced ones too."""
+        replaced ones too.
+        """
         ...
 
     async def add_memory(
