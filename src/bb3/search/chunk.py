@@ -1,0 +1,74 @@
+"""Documents into passages, and the best passage of each document for a query."""
+
+from __future__ import annotations
+
+import re
+
+SENTENCE_END = re.compile(
+    r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[\w])|\n\s*\n|\n(?=\s*(?:[-*#•]|\d+[.)])\s)"
+)
+ABBREVIATION = re.compile(
+    r"(?:^|[\s(])(?:[A-Z]|[a-z]\.[a-z]|(?:[A-Z]\.)+[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|Jr|Sr|vs|etc|ca|c|cf|No|approx)\.$"
+)
+
+PASSAGE_WORDS = 120
+OVERLAP_WORDS = 25
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, whitespace trimmed; paragraphs and list items end one too."""
+    found: list[str] = []
+    start = 0
+    for end in SENTENCE_END.finditer(text):
+        piece = text[start : end.start()]
+        if "\n" not in end.group() and ABBREVIATION.search(piece[-12:]):
+            continue
+        closing = end.group().rstrip()
+        start = end.end()
+        if stripped := (piece + closing).strip():
+            found.append(stripped)
+    if rest := text[start:].strip():
+        found.append(rest)
+    return found
+
+
+def passages(text: str, *, words: int = PASSAGE_WORDS, overlap: int = OVERLAP_WORDS) -> list[str]:
+    """Cut a text at sentence ends into passages of at most about ``words`` words.
+
+    The last sentences of a passage, up to ``overlap`` words, open the next one, so that a fact
+    told in two sentences stands whole in one of them. A sentence longer than a passage is cut
+    between words. A text without words has no passages.
+    """
+    found: list[str] = []
+    current: list[list[str]] = []
+    fresh = False  # whether `current` holds more than the overlap
+    for sentence in sentences(text):
+        pieces = sentence.split()
+        for start in range(0, len(pieces), words):
+            piece = pieces[start : start + words]
+            if current and sum(map(len, current)) + len(piece) > words:
+                if fresh:
+                    found.append(joined(current))
+                current = tail(current, min(overlap, words - len(piece)))
+            current.append(piece)
+            fresh = True
+    if fresh:
+        found.append(joined(current))
+    return found
+
+
+def tail(sentence_words: list[list[str]], limit: int) -> list[list[str]]:
+    """The last whole sentences that together have at most ``limit`` words."""
+    taken = 0
+    kept: list[list[str]] = []
+    for sentence in reversed(sentence_words):
+        taken += len(sentence)
+        if taken > limit:
+            break
+        kept.insert(0, sentence)
+    return kept
+
+
+def joined(sentence_words: list[list[str]]) -> str:
+    """Sentences, each a list of words, as one text."""
+    return " ".join(word for sentence in sentence_words for word in sentence)

@@ -1,0 +1,149 @@
+"""The default provider: a persistent, incremental index of documents on this machine.
+
+Full-text search (SQLite FTS5, bm25, Porter stems) finds candidates; coverage of the query's
+content words and, with an embedder, similarity of meaning rank them and decide what is relevant
+at all. What is not in the index gives no documents, not bad ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Self, TypeVar
+
+from bb3.core.errors import SearchError
+from bb3.core.ports import Embedder, Progress
+from bb3.core.types import Document
+from bb3.search.index_file import Changes, IndexFile, Stats
+from bb3.search.query import terms
+from bb3.search.ranking import Ranked, rank
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BATCH = 250
+"""Documents per transaction: an interrupted build loses at most so many."""
+CANDIDATES = 40
+"""Passages of the full-text search that are looked at closely."""
+MAX_K = 50
+
+
+class LocalIndex:
+    """A search provider over one index file. Make it with ``open`` or ``create``.
+
+    All work on the file happens in one thread, so searches of a process wait for each other
+    (milliseconds) and for the batch that is being added, never for a whole build.
+    """
+
+    name = "local"
+
+    def __init__(
+        self, file: IndexFile, thread: ThreadPoolExecutor, embedder: Embedder | None = None
+    ) -> None:
+        self._file = file
+        self._thread = thread
+        self._embedder = embedder
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path | str, *, embedder: Embedder | None = None) -> Self:
+        """Open an existing index. Raises SearchError when there is none or it is damaged."""
+        return await cls._start(lambda: IndexFile.open(Path(path)), embedder)
+
+    @classmethod
+    async def create(
+        cls, path: Path | str, *, attribution: str = "", embedder: Embedder | None = None
+    ) -> Self:
+        """Make an index, or go on with the one at ``path``. Raises SearchError.
+
+        Args:
+            attribution: whose texts these are and under which licence; shown with results.
+        """
+        return await cls._start(lambda: IndexFile.create(Path(path), attribution), embedder)
+
+    @classmethod
+    async def _start(cls, opening: Callable[[], IndexFile], embedder: Embedder | None) -> Self:
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bb3-index")
+        try:
+            file = await asyncio.get_running_loop().run_in_executor(thread, opening)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        return cls(file, thread, embedder)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise SearchError(f"The search index {self._file.path} is closed.")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def add(
+        self,
+        documents: Iterable[Document],
+        progress: Progress | None = None,
+        *,
+        prune: bool = False,
+    ) -> Changes:
+        """Add documents; those already there unchanged cost next to nothing.
+
+        Committed in batches: after an interruption, adding the same documents again goes on
+        where it stopped. A later document with the same url (or title, without a url) replaces
+        the earlier one.
+
+        Args:
+            progress: advanced by one a document.
+            prune: afterwards remove what is in the index but not among ``documents``.
+        """
+        source = iter(documents)
+        changes = Changes()
+        seen: set[str] = set()
+        while batch := await asyncio.to_thread(lambda: list(islice(source, BATCH))):
+            done, keys = await self._run(lambda batch=batch: self._file.add(batch))  # type: ignore[misc]
+            changes += done
+            seen |= keys
+            if progress is not None:
+                progress.advance(len(batch))
+        if prune:
+            gone = await self._run(lambda: self._file.remove(self._file.keys() - seen))
+            changes += Changes(removed=gone)
+        if changes.added or changes.changed or changes.removed:
+            await self._run(self._file.optimize)
+        return changes
+
+    async def remove(self, keys: Iterable[str]) -> int:
+        """Remove documents by url (or title, for those without); returns how many there were."""
+        return await self._run(lambda: self._file.remove(keys))
+
+    async def stats(self) -> Stats:
+        return await self._run(self._file.stats)
+
+    async def search(self, query: str, k: int) -> list[Document]:
+        """At most k documents that cover the query, best first, each by its best passage."""
+        words = terms(query)
+        k = min(k, MAX_K)
+        if not words or k <= 0:
+            return []
+        ranked = await self._run(lambda: self._look_up(words))
+        return [
+            Document(title=r.title, text=r.text, url=r.url, score=r.score)
+            for r in best_of_each(ranked)[:k]
+        ]
+
+    def _look_up(self, words: list[str]) -> list[Ranked]:
+        candidates = self._file.candidates(words, CANDIDATES)
+        return rank(self._file, words, candidates)
+
+    async def aclose(self) -> None:
+        """Close the file. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
+            self._thread.shutdown(wait=False)
+
+
+def best_of_each(ranked: list[Ranked]) -> list[Ranked]:
+    """The first passage of each document, order kept."""
+    return list({r.document: r for r in reversed(ranked)}.values())[::-1]
