@@ -1,0 +1,233 @@
+"""The store: ``open_store`` and the class that is the ``Store`` port over SQLAlchemy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from bb3.core.errors import StoreError
+from bb3.core.types import Conversation, Memory, Trace, Turn, Vector, now
+from bb3.store import conversations, memories
+from bb3.store.codec import plain
+from bb3.store.failures import explain
+from bb3.store.schema import BUSY_S, migrate
+
+
+async def open_store(where: str | Path) -> SqlStore:
+    """Open a store, made or migrated where needed.
+
+    Args:
+        where: path of an SQLite file, or a URL: ``sqlite:///path`` or
+            ``postgresql+psycopg://user:password@host/database``.
+
+    Raises:
+        StoreError: it cannot be opened, is not a store, or is a newer version's.
+    """
+    url, name = _locate(where)
+    try:
+        if url.get_backend_name() == "sqlite":
+            await asyncio.to_thread(_prepare_file, Path(str(url.database)))
+        await asyncio.to_thread(migrate, url, name)
+        return SqlStore(_engine(url), name)
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"The database {name} needs the module {error.name!r}.",
+            remedy="Install it: pip install 'bb3[postgres]'",
+        ) from error
+    except (SQLAlchemyError, OSError) as error:
+        raise explain(error, name) from error
+
+
+class SqlStore:
+    """The ``Store`` port over SQLite or PostgreSQL; made by ``open_store``.
+
+    Each method is one transaction. Writers of one process queue here, in order, rather than in
+    SQLite, whose waiting is by polling; other processes are waited for up to ``BUSY_S`` seconds.
+    """
+
+    def __init__(self, engine: AsyncEngine, name: str) -> None:
+        self.name = name
+        self.engine = engine
+        self._read = async_sessionmaker(engine, expire_on_commit=False)
+        self._write = async_sessionmaker(
+            engine.execution_options(bb3_writes=True), expire_on_commit=False
+        )
+        self._queue = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        self._closed = False
+
+    async def start_conversation(self, user: str) -> Conversation:
+        async with self._writing() as session:
+            return await conversations.start(session, user)
+
+    async def latest_conversation(self, user: str) -> Conversation | None:
+        async with self._reading() as session:
+            return await conversations.latest(session, user)
+
+    async def turns(self, conversation: str, *, limit: int | None = None) -> list[Turn]:
+        async with self._reading() as session:
+            return await conversations.turns(session, conversation, limit)
+
+    async def save_turn(self, conversation: str, turn: Turn) -> None:
+        async with self._writing() as session:
+            await conversations.save_turn(session, conversation, turn)
+
+    async def save_trace(self, trace: Trace) -> None:
+        async with self._writing() as session:
+            await conversations.save_trace(session, trace)
+
+    async def trace(self, trace_id: str) -> Trace | None:
+        async with self._reading() as session:
+            return await conversations.trace(session, trace_id)
+
+    async def latest_trace(self, conversation: str) -> Trace | None:
+        async with self._reading() as session:
+            return await conversations.latest_trace(session, conversation)
+
+    async def memories(self, user: str, *, superseded: bool = False) -> list[Memory]:
+        async with self._reading() as session:
+            return await memories.of_user(session, user, superseded=superseded)
+
+    async def add_memory(
+        self, user: str, memory: Memory, *, supersedes: Sequence[int] = ()
+    ) -> Memory:
+        async with self._writing() as session:
+            return await memories.add(session, user, memory, supersedes)
+
+    async def edit_memory(
+        self, user: str, memory_id: int, text: str, vector: Vector[float] | None
+    ) -> Memory | None:
+        async with self._writing() as session:
+            return await memories.edit(session, user, memory_id, text, vector)
+
+    async def forget_memory(self, user: str, memory_id: int) -> bool:
+        async with self._writing() as session:
+            return await memories.forget(session, user, memory_id)
+
+    async def forget_all_memories(self, user: str) -> int:
+        async with self._writing() as session:
+            return await memories.forget_all(session, user)
+
+    async def age_memories(self, user: str, used: Sequence[int]) -> None:
+        async with self._writing() as session:
+            await memories.age(session, user, used)
+
+    async def export_user(self, user: str) -> dict[str, Any]:
+        async with self._reading() as session:
+            talks = [
+                plain(talk)
+                | {
+                    "turns": plain(await conversations.turns(session, talk.id)),
+                    "traces": plain(await conversations.traces(session, talk.id)),
+                }
+                for talk in await conversations.of_user(session, user)
+            ]
+            known = await memories.of_user(session, user, superseded=True)
+        return {
+            "user": user,
+            "exported_at": now().isoformat(),
+            "conversations": talks,
+            "memories": plain(known),
+        }
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncSession]:
+        with self._errors():
+            async with self._read() as session:
+                yield session
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncSession]:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._errors())
+            if self._queue is not None:
+                await stack.enter_async_context(self._queue)
+            yield await stack.enter_async_context(self._write.begin())
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        if self._closed:
+            raise StoreError(f"The store {self.name} is closed.")
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            raise explain(error, self.name) from error
+
+
+def _locate(where: str | Path) -> tuple[URL, str]:
+    """The URL with its asynchronous driver, and a name fit to be shown (no password)."""
+    if isinstance(where, Path) or "://" not in where:
+        path = Path(where).expanduser().absolute()
+        return URL.create("sqlite+aiosqlite", database=str(path)), str(path)
+    try:
+        url = make_url(where)
+    except ArgumentError as error:
+        raise StoreError(
+            f"Not a database URL: {where.partition('://')[0]}://…",
+            remedy="Write sqlite:///path or postgresql+psycopg://user:password@host/database.",
+        ) from error
+    backend = url.get_backend_name()
+    if backend == "sqlite" and url.database not in (None, "", ":memory:"):
+        return _locate(Path(str(url.database)))
+    if backend in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg"), url.render_as_string(hide_password=True)
+    raise StoreError(
+        f"No store can be kept in {url.render_as_string(hide_password=True)!r}.",
+        remedy="Write sqlite:///path or postgresql+psycopg://user:password@host/database.",
+    )
+
+
+def _prepare_file(path: Path) -> None:
+    """Make folder and file, readable by their owner only: conversations are private."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(
+            f"The store {path} cannot be opened: {error.strerror}.",
+            remedy="Name a file in a folder that you may write to.",
+        ) from error
+
+
+def _engine(url: URL) -> AsyncEngine:
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_pre_ping=True)
+    engine = create_async_engine(url)
+    event.listen(engine.sync_engine, "connect", _set_up_connection)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _set_up_connection(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {int(BUSY_S * 1000)}",
+        "synchronous = NORMAL",  # with the write-ahead log: no loss when the process is killed
+        "foreign_keys = ON",
+        "secure_delete = ON",  # what is forgotten is overwritten
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # A writer asks for the lock at once: one that asks later, having read, may be refused.
+    writes = connection.get_execution_options().get("bb3_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
