@@ -1,1 +1,1 @@
-"""Floor 2: models, corpora and indexes: where they come from, and bringing them here."""
+"""Floor 2: models, corpora and other big files, pulled on first use and checked."""
