@@ -21,7 +21,7 @@ from typing import Self
 from bb3.core.errors import SearchError
 from bb3.core.types import Document, Vector
 from bb3.search.chunk import passages
-from bb3.search.query import any_of, quoted
+from bb3.search.query import any_of
 
 FORMAT = "1"
 BUSY_SECONDS = 10.0
@@ -211,7 +211,7 @@ class IndexFile:
             attribution=self.attribution(),
         )
 
-    def candidates(self, words: list[str], limit: int) -> list[Candidate]:
+    def candidates(self, words: Sequence[str], limit: int) -> list[Candidate]:
         """Passages with any of the words, best bm25 first, titles weighing more."""
         rows = self.select(
             "SELECT f.rowid, p.document, f.title, f.text, d.url, -bm25(passage_fts, ?)"
@@ -225,28 +225,26 @@ class IndexFile:
     def passage_count(self) -> int:
         return int(self.select("SELECT count(*) FROM passages").fetchone()[0])
 
-    def frequency(self, word: str) -> int:
-        """In how many passages a word occurs, in any of its forms."""
+    def frequency(self, expression: str) -> int:
+        """How many passages match an FTS5 expression."""
         row = self.select(
-            "SELECT count(*) FROM passage_fts WHERE passage_fts MATCH ?", (quoted(word),)
+            "SELECT count(*) FROM passage_fts WHERE passage_fts MATCH ?", (expression,)
         ).fetchone()
         return int(row[0])
 
-    def matching(self, word: str, among: Sequence[int], *, title: bool = False) -> set[int]:
-        """Which of the passages have the word (in the title, if asked), in any of its forms."""
-        expression = f"title : {quoted(word)}" if title else quoted(word)
-        marks = ",".join("?" * len(among))
+    def matching(self, expression: str, among: Sequence[int]) -> set[int]:
+        """Which of the passages match an FTS5 expression."""
         rows = self.select(
-            f"SELECT rowid FROM passage_fts WHERE passage_fts MATCH ? AND rowid IN ({marks})",  # noqa: S608
+            "SELECT rowid FROM passage_fts WHERE passage_fts MATCH ?"
+            f" AND rowid IN ({marks(among)})",  # noqa: S608 (placeholders only)
             (expression, *among),
         )
         return {row[0] for row in rows}
 
     def vectors(self, model: str, among: Sequence[int]) -> dict[int, Vector[float]]:
         """The embeddings that are there already, by passage."""
-        marks = ",".join("?" * len(among))
         rows = self.select(
-            f"SELECT passage, vector FROM vectors WHERE model = ? AND passage IN ({marks})",  # noqa: S608
+            f"SELECT passage, vector FROM vectors WHERE model = ? AND passage IN ({marks(among)})",  # noqa: S608 (placeholders only)
             (model, *among),
         )
         return {passage: Vector("f", blob) for passage, blob in rows}
@@ -283,6 +281,11 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise SearchError(f"The search index {path} cannot be used: {error}.") from error
+
+
+def marks(values: Sequence[object]) -> str:
+    """As many placeholders as there are values."""
+    return ",".join("?" * len(values))
 
 
 def key_of(document: Document) -> str:

@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Self, TypeVar
 
-from bb3.core.errors import SearchError
+from bb3.core.errors import Bb3Error, SearchError
 from bb3.core.ports import Embedder, Progress
 from bb3.core.types import Document
 from bb3.search.index_file import Changes, IndexFile, Stats
-from bb3.search.query import terms
-from bb3.search.ranking import Ranked, rank
+from bb3.search.query import MAX_QUERY_CHARS, Query, parse
+from bb3.search.ranking import Evidence, by_meaning, by_words
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,6 +29,8 @@ BATCH = 250
 """Documents per transaction: an interrupted build loses at most so many."""
 CANDIDATES = 40
 """Passages of the full-text search that are looked at closely."""
+EMBEDDED = 12
+"""Of those, how many are compared by meaning; each costs some 5-20 ms once."""
 MAX_K = 50
 
 
@@ -121,20 +123,46 @@ class LocalIndex:
         return await self._run(self._file.stats)
 
     async def search(self, query: str, k: int) -> list[Document]:
-        """At most k documents that cover the query, best first, each by its best passage."""
-        words = terms(query)
+        """At most k documents that answer the query, best first, each by its best passage."""
+        asked = parse(query)
         k = min(k, MAX_K)
-        if not words or k <= 0:
+        if not asked.words or k <= 0:
             return []
-        ranked = await self._run(lambda: self._look_up(words))
+        found = await self._run(lambda: self._find(asked))
+        if self._embedder is not None and found:
+            found = await self._by_meaning(self._embedder, query[:MAX_QUERY_CHARS], found)
+        best = {e.passage.document: e for e in reversed(found)}  # the first of each document
         return [
-            Document(title=r.title, text=r.text, url=r.url, score=r.score)
-            for r in best_of_each(ranked)[:k]
+            Document(title=e.passage.title, text=e.passage.text, url=e.passage.url, score=e.score)
+            for e in sorted(best.values(), key=lambda e: -e.score)[:k]
         ]
 
-    def _look_up(self, words: list[str]) -> list[Ranked]:
-        candidates = self._file.candidates(words, CANDIDATES)
-        return rank(self._file, words, candidates)
+    def _find(self, asked: Query) -> list[Evidence]:
+        candidates = self._file.candidates(asked.words, CANDIDATES)
+        return by_words(self._file, asked, candidates)
+
+    async def _by_meaning(
+        self, embedder: Embedder, query: str, found: list[Evidence]
+    ) -> list[Evidence]:
+        """Order by meaning too. Only the passages looked at are embedded, once: their vectors
+        stay in the index file, so that building an index costs no embedding at all.
+        """
+        found = found[:EMBEDDED]
+        ids = [e.passage.passage for e in found]
+        vectors = await self._run(lambda: self._file.vectors(embedder.name, ids))
+        missing = [e.passage for e in found if e.passage.passage not in vectors]
+        try:
+            asked, *made = await embedder.embed([query, *(f"{p.title}. {p.text}" for p in missing)])
+        except Bb3Error as error:
+            log.warning("search goes on without embeddings: %s", error)
+            return found
+        fresh = {p.passage: vector for p, vector in zip(missing, made, strict=True)}
+        if fresh:
+            try:
+                await self._run(lambda: self._file.keep_vectors(embedder.name, fresh))
+            except SearchError as error:  # a full disk costs time, not the answer
+                log.warning("embeddings are not kept: %s", error)
+        return by_meaning(found, asked, vectors | fresh)
 
     async def aclose(self) -> None:
         """Close the file. Safe to call twice."""
@@ -142,8 +170,3 @@ class LocalIndex:
             self._closed = True
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
             self._thread.shutdown(wait=False)
-
-
-def best_of_each(ranked: list[Ranked]) -> list[Ranked]:
-    """The first passage of each document, order kept."""
-    return list({r.document: r for r in reversed(ranked)}.values())[::-1]

@@ -1,16 +1,20 @@
-"""What a query asks for: its content words, and how SQLite's FTS5 is asked for them."""
+"""What a query asks for: its content words, how much each matters, and how SQLite's FTS5 is
+asked for them. English, as the demo corpus is; words of other languages all count alike.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 MAX_QUERY_CHARS = 1000
 """A query longer than this is cut: nobody asks so much, and a pasted page is not a query."""
-MAX_TERMS = 16
+MAX_WORDS = 16
 
-WORD = re.compile(r"\w+(?:['’]\w+)*", re.UNICODE)
-POSSESSIVE = re.compile(r"['’](?:s|re|ve|ll|d|m|t)?$", re.IGNORECASE)
+WORD = re.compile(r"\w+(?:['’]\w+)*")
+CLITIC = re.compile(r"['’](?:s|re|ve|ll|d|m|t)$")
 
 STOP_WORDS = frozenset(
     """
@@ -28,31 +32,76 @@ STOP_WORDS = frozenset(
     why will with won would wouldn yes yet you
     """.split()  # noqa: SIM905 (a page of quotes would be unreadable)
 )
-"""Words that say how something is asked, not what. Words that tie a question to the person or
-the day who asks (my, our, today, yesterday, latest) are deliberately absent: they must be found
-in a document too, which keeps an encyclopedia from answering "what is my dog called".
-"""
+"""Words that say that something is asked, not what."""
 
-
-def terms(query: str) -> list[str]:
-    """The distinct content words of a query in order, lower-cased, at most ``MAX_TERMS``.
-
-    When every word is a stop word ("the who"), all words count.
+ASPECT_WORDS = frozenset(
     """
-    cleaned = unicodedata.normalize("NFKC", query[:MAX_QUERY_CHARS]).replace("\0", " ")
-    words = [POSSESSIVE.sub("", word).casefold() for word in WORD.findall(cleaned)]
-    words = [part for word in words for part in re.split(r"['’]", word) if part]
-    content = [
-        word for word in words if word not in STOP_WORDS and (len(word) > 1 or not word.isalpha())
-    ]
-    return list(dict.fromkeys(content or words))[:MAX_TERMS]
+    author away began begin big build built cause caused causes composed composer deep directed
+    director discover discovered discoverer discovers eat eats end ended far fast first founded
+    founder happen happened high history invent invented inventor life live lives long made old
+    paint painted painter play plays rules sculpted speak start started tall tallest work works
+    write writer writes written wrote
+    """.split()  # noqa: SIM905
+)
+"""Words that name the sort of fact wanted. Texts tell it in other words ("hamlet is a tragedy
+by ..." answers "who wrote hamlet"), so missing ones count against a passage only a little.
+"""
+ASPECT_WEIGHT = 0.3
+
+TIE_WORDS = frozenset(
+    """
+    currently latest mine my myself nearby now our ours today tomorrow tonight yesterday your
+    yours yourself
+    """.split()  # noqa: SIM905
+)
+"""Words that tie a question to the person or the hour that asks. No stored text answers "what is
+my dog called", only a title that has the word itself ("My Way") can be meant.
+"""
+PERSONAL = re.compile(
+    r"\b(?:did|do|does|am|are|was|were|should|shall|can|could|will|would|have|had) (?:i|we|you)\b"
+    r"(?! (?:tell|know|explain|show|give|think|help|describe|say|find|look|search|please))"
+    r"|\b(?:near|for|with|to|at) me\b|\blast night\b"
+    r"|\bthis (?:weekend|week|morning|evening|year|month)\b",
+    re.IGNORECASE,
+)
+"""The same told by several words ("did I", "near me"); polite openings ("can you tell") are fine."""
 
 
-def quoted(term: str) -> str:
-    """A term as an FTS5 string: nothing inside is syntax (quotes are doubled)."""
-    return '"' + term.replace('"', '""') + '"'
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query as the index understands it.
+
+    Attributes:
+        words: distinct content words in order, lower-cased; none if nothing is asked.
+        ties: those of ``words`` that the title of an answer must have (``TIE_WORDS``).
+    """
+
+    words: tuple[str, ...]
+    ties: tuple[str, ...] = ()
 
 
-def any_of(words: list[str]) -> str:
+def parse(text: str) -> Query:
+    """Read a query. When every word is a stop word ("the who"), all words count."""
+    cleaned = unicodedata.normalize("NFKC", text[:MAX_QUERY_CHARS])
+    if PERSONAL.search(cleaned):
+        return Query(())
+    words = [CLITIC.sub("", word.casefold()) for word in WORD.findall(cleaned)]
+    words = [part for word in words for part in re.split("['’]", word) if part]
+    content = [w for w in words if w not in STOP_WORDS and (len(w) > 1 or not w.isascii())]
+    chosen = tuple(dict.fromkeys(content or words))[:MAX_WORDS]
+    return Query(chosen, tuple(word for word in chosen if word in TIE_WORDS))
+
+
+def quoted(word: str) -> str:
+    """A word as an FTS5 string: nothing inside is syntax (quotes are doubled)."""
+    return '"' + word.replace('"', '""') + '"'
+
+
+def any_of(words: Sequence[str]) -> str:
     """An FTS5 expression that matches passages with at least one of the words."""
     return " OR ".join(quoted(word) for word in words)
+
+
+def near(first: str, second: str, distance: int) -> str:
+    """An FTS5 expression for two words with at most ``distance`` others between them."""
+    return f"NEAR({quoted(first)} {quoted(second)}, {distance})"
