@@ -41,7 +41,7 @@ async def add(
     )
     session.add(row)
     await session.flush()
-    if supersedes:
+    if supersedes := _possible(supersedes):
         old = update(MemoryRow).where(
             MemoryRow.user == user,
             MemoryRow.id.in_(supersedes),
@@ -81,6 +81,7 @@ async def forget_all(session: AsyncSession, user: str) -> int:
 
 async def age(session: AsyncSession, user: str, used: Sequence[int]) -> None:
     """Counters of current memories grow by one, those of ``used`` become 0."""
+    used = _possible(used)
     counter = MemoryRow.turns_since_used
     grown = case((MemoryRow.id.in_(used), 0), else_=counter + 1) if used else counter + 1
     current = update(MemoryRow).where(MemoryRow.user == user, MemoryRow.superseded_by.is_(None))
@@ -88,11 +89,16 @@ async def age(session: AsyncSession, user: str, used: Sequence[int]) -> None:
 
 
 async def _one(session: AsyncSession, user: str, memory_id: int) -> MemoryRow | None:
-    if not 0 < memory_id < 2**63:
+    if not _possible([memory_id]):
         return None
     query = select(MemoryRow).where(MemoryRow.user == user, MemoryRow.id == memory_id)
     row: MemoryRow | None = await session.scalar(query)
     return row
+
+
+def _possible(ids: Sequence[int]) -> list[int]:
+    """Those that fit the column; a user may type any number after ``/forget``."""
+    return [number for number in ids if 0 < number < 2**63]
 
 
 def _memory(row: MemoryRow) -> Memory:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -19,11 +19,13 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from bb3.core.errors import StoreError
-from bb3.core.types import Conversation, Memory, Trace, Turn, Vector, now
-from bb3.store import conversations, memories
-from bb3.store.codec import plain
+from bb3.core.types import Conversation, Memory, Trace, Turn, Vector
+from bb3.store import conversations, export, memories
 from bb3.store.failures import explain
 from bb3.store.schema import BUSY_S, migrate
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 async def open_store(where: str | Path) -> SqlStore:
@@ -60,112 +62,103 @@ class SqlStore:
 
     def __init__(self, engine: AsyncEngine, name: str) -> None:
         self.name = name
-        self.engine = engine
-        self._read = async_sessionmaker(engine, expire_on_commit=False)
-        self._write = async_sessionmaker(
+        self._engine = engine
+        self._readers = async_sessionmaker(engine, expire_on_commit=False)
+        self._writers = async_sessionmaker(
             engine.execution_options(bb3_writes=True), expire_on_commit=False
         )
         self._queue = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     async def start_conversation(self, user: str) -> Conversation:
-        async with self._writing() as session:
-            return await conversations.start(session, user)
+        return await self._write(conversations.start, user)
 
     async def latest_conversation(self, user: str) -> Conversation | None:
-        async with self._reading() as session:
-            return await conversations.latest(session, user)
+        return await self._read(conversations.latest, user)
 
     async def turns(self, conversation: str, *, limit: int | None = None) -> list[Turn]:
-        async with self._reading() as session:
-            return await conversations.turns(session, conversation, limit)
+        return await self._read(conversations.turns, conversation, limit)
 
     async def save_turn(self, conversation: str, turn: Turn) -> None:
-        async with self._writing() as session:
-            await conversations.save_turn(session, conversation, turn)
+        await self._write(conversations.save_turn, conversation, turn)
 
     async def save_trace(self, trace: Trace) -> None:
-        async with self._writing() as session:
-            await conversations.save_trace(session, trace)
+        await self._write(conversations.save_trace, trace)
 
     async def trace(self, trace_id: str) -> Trace | None:
-        async with self._reading() as session:
-            return await conversations.trace(session, trace_id)
+        return await self._read(conversations.trace, trace_id)
 
     async def latest_trace(self, conversation: str) -> Trace | None:
-        async with self._reading() as session:
-            return await conversations.latest_trace(session, conversation)
+        return await self._read(conversations.latest_trace, conversation)
 
     async def memories(self, user: str, *, superseded: bool = False) -> list[Memory]:
-        async with self._reading() as session:
-            return await memories.of_user(session, user, superseded=superseded)
+        return await self._read(memories.of_user, user, superseded=superseded)
 
     async def add_memory(
         self, user: str, memory: Memory, *, supersedes: Sequence[int] = ()
     ) -> Memory:
-        async with self._writing() as session:
-            return await memories.add(session, user, memory, supersedes)
+        return await self._write(memories.add, user, memory, supersedes)
 
     async def edit_memory(
         self, user: str, memory_id: int, text: str, vector: Vector[float] | None
     ) -> Memory | None:
-        async with self._writing() as session:
-            return await memories.edit(session, user, memory_id, text, vector)
+        return await self._write(memories.edit, user, memory_id, text, vector)
 
     async def forget_memory(self, user: str, memory_id: int) -> bool:
-        async with self._writing() as session:
-            return await memories.forget(session, user, memory_id)
+        return await self._write(memories.forget, user, memory_id)
 
     async def forget_all_memories(self, user: str) -> int:
-        async with self._writing() as session:
-            return await memories.forget_all(session, user)
+        return await self._write(memories.forget_all, user)
 
     async def age_memories(self, user: str, used: Sequence[int]) -> None:
-        async with self._writing() as session:
-            await memories.age(session, user, used)
+        await self._write(memories.age, user, used)
 
     async def export_user(self, user: str) -> dict[str, Any]:
-        async with self._reading() as session:
-            talks = [
-                plain(talk)
-                | {
-                    "turns": plain(await conversations.turns(session, talk.id)),
-                    "traces": plain(await conversations.traces(session, talk.id)),
-                }
-                for talk in await conversations.of_user(session, user)
-            ]
-            known = await memories.of_user(session, user, superseded=True)
-        return {
-            "user": user,
-            "exported_at": now().isoformat(),
-            "conversations": talks,
-            "memories": plain(known),
-        }
+        return await self._read(export.of_user, user)
 
     async def aclose(self) -> None:
         self._closed = True
-        await self.engine.dispose()
+        if self._running:
+            await asyncio.wait(self._running)
+        await self._engine.dispose()
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncSession]:
-        with self._errors():
-            async with self._read() as session:
-                yield session
+    async def _read(
+        self,
+        work: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        async def transaction() -> T:
+            async with self._readers() as session:
+                return await work(session, *args, **kwargs)
 
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncSession]:
-        async with AsyncExitStack() as stack:
-            stack.enter_context(self._errors())
-            if self._queue is not None:
-                await stack.enter_async_context(self._queue)
-            yield await stack.enter_async_context(self._write.begin())
+        return await self._finish(transaction())
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
+    async def _write(
+        self,
+        work: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        async def transaction() -> T:
+            async with self._queue or nullcontext(), self._writers.begin() as session:
+                return await work(session, *args, **kwargs)
+
+        return await self._finish(transaction())
+
+    async def _finish(self, transaction: Coroutine[Any, Any, T]) -> T:
+        """Run a transaction to its end even if the caller is cancelled meanwhile: a connection
+        that is left halfway would keep SQLite's lock.
+        """
         if self._closed:
+            transaction.close()
             raise StoreError(f"The store {self.name} is closed.")
+        task = asyncio.create_task(transaction)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         try:
-            yield
+            return await asyncio.shield(task)
         except (SQLAlchemyError, OSError) as error:
             raise explain(error, self.name) from error
 
