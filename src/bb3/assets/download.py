@@ -181,7 +181,7 @@ async def _attempt(
             raise cache_error(part.path, OSError(errno.ENOSPC, "No space left on device"))
         progress.done, progress.total = part.done, part.total or 0
         progress.advance(0)
-        async for chunk in response.aiter_raw(256 * 1024):
+        async for chunk in response.aiter_raw():
             part.write(chunk)
             progress.advance(len(chunk))
             if remote.limit is not None and part.done > remote.limit:
