@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
@@ -23,7 +25,7 @@ def _postgres_bin() -> Path | None:
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if found := shutil.which("initdb"):
         folders.insert(0, Path(found).resolve().parent)
-    return next((f for f in folders if (f / "initdb").exists() and (f / "pg_ctl").exists()), None)
+    return next((f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()), None)
 
 
 @pytest.fixture(scope="session")
@@ -44,23 +46,37 @@ def postgres_server() -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
 
-    def run(*command: str | Path) -> None:
+    init = ("-A", "scram-sha-256", "-U", "bb3", "--encoding=UTF8", "--locale=C", "--no-sync")
+    options = ("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", str(home))
+    base = f"postgresql://bb3:{password}@127.0.0.1:{port}"
+    server = None
+    try:
         done = subprocess.run(
-            command, user=user, cwd=home, capture_output=True, text=True, timeout=60
+            [folder / "initdb", "-D", data, *init, f"--pwfile={home / 'pw'}"],
+            user=user,
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c fsync=off -k {home}"
-    init = ("-A", "scram-sha-256", "-U", "bb3", "--encoding=UTF8", "--locale=C", "--no-sync")
-    try:
-        run(folder / "initdb", "-D", data, *init, f"--pwfile={home / 'pw'}")
-        run(folder / "pg_ctl", "-D", data, "-w", "-l", home / "log", "-o", options, "start")
-        base = f"postgresql://bb3:{password}@127.0.0.1:{port}"
-        psycopg.connect(base + "/postgres", autocommit=True).close()
+        with (home / "log").open("wb") as log:
+            command = [folder / "postgres", "-D", data, "-p", str(port), *options]
+            server = subprocess.Popen(command, user=user, cwd=home, stdout=log, stderr=log)
+        end = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(base + "/postgres", connect_timeout=5).close()
+                break
+            except psycopg.OperationalError:
+                assert server.poll() is None, (home / "log").read_text()
+                assert time.monotonic() < end, (home / "log").read_text()
+                time.sleep(0.1)
         yield base
     finally:
-        if (data / "postmaster.pid").exists():
-            run(folder / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+        if server is not None:
+            server.send_signal(signal.SIGQUIT)  # at once, without a last checkpoint
+            server.wait(30)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -88,3 +104,19 @@ async def store(where: str) -> AsyncIterator[SqlStore]:
     store = await open_store(where)
     yield store
     await store.aclose()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no mount command here")
+    if done.returncode != 0:
+        pytest.skip("mounting a small disk takes privileges")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

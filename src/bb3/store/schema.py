@@ -6,10 +6,11 @@ two processes that open a fresh store at once the second finds the work done.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from alembic import command
@@ -17,7 +18,6 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from bb3.core.errors import StoreError
@@ -45,11 +45,11 @@ def migrate(url: URL, name: str, revision: str = "head") -> None:
 
     Raises:
         StoreError: it was written by a newer bb3, or belongs to another program.
-        sqlalchemy.exc.SQLAlchemyError: the database failed.
+        sqlalchemy.exc.SQLAlchemyError, sqlite3.Error: the database failed.
     """
     with _one_at_a_time, _engine(url) as engine:
         if url.get_backend_name() == "sqlite":
-            _use_wal(engine)
+            _use_wal(str(url.database))
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 lock = text("SELECT pg_advisory_xact_lock(:key)")
@@ -103,18 +103,16 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _use_wal(engine: Engine) -> None:
+def _use_wal(path: str) -> None:
     """Set the write-ahead log, which stays set. SQLite's own waiting does not cover the switch."""
     end = time.monotonic() + BUSY_S
     while True:
-        connection = engine.raw_connection()
-        try:
-            connection.cursor().execute("PRAGMA journal_mode = WAL")
-        except engine.dialect.loaded_dbapi.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise OperationalError("PRAGMA journal_mode", None, error) from error
-            time.sleep(0.02)
-        else:
-            return
-        finally:
-            connection.close()
+        with closing(sqlite3.connect(path)) as connection:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > end:
+                    raise
+            else:
+                return
+        time.sleep(0.02)

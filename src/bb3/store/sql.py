@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -49,7 +50,7 @@ async def open_store(where: str | Path) -> SqlStore:
             f"The database {name} needs the module {error.name!r}.",
             remedy="Install it: pip install 'bb3[postgres]'",
         ) from error
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise explain(error, name) from error
 
 
@@ -170,7 +171,7 @@ def _locate(where: str | Path) -> tuple[URL, str]:
         return URL.create("sqlite+aiosqlite", database=str(path)), str(path)
     try:
         url = make_url(where)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError
         raise StoreError(
             f"Not a database URL: {where.partition('://')[0]}://…",
             remedy="Write sqlite:///path or postgresql+psycopg://user:password@host/database.",
