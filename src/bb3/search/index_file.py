@@ -235,8 +235,8 @@ class IndexFile:
     def matching(self, expression: str, among: Sequence[int]) -> set[int]:
         """Which of the passages match an FTS5 expression."""
         rows = self.select(
-            "SELECT rowid FROM passage_fts WHERE passage_fts MATCH ?"
-            f" AND rowid IN ({marks(among)})",  # noqa: S608 (placeholders only)
+            "SELECT rowid FROM passage_fts WHERE passage_fts MATCH ?"  # noqa: S608 (placeholders)
+            f" AND rowid IN ({marks(among)})",
             (expression, *among),
         )
         return {row[0] for row in rows}

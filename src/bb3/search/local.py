@@ -19,7 +19,7 @@ from bb3.core.errors import Bb3Error, SearchError
 from bb3.core.ports import Embedder, Progress
 from bb3.core.types import Document
 from bb3.search.index_file import Changes, IndexFile, Stats
-from bb3.search.query import MAX_QUERY_CHARS, Query, parse
+from bb3.search.query import MAX_K, MAX_QUERY_CHARS, Query, parse
 from bb3.search.ranking import Evidence, by_meaning, by_words
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ CANDIDATES = 40
 """Passages of the full-text search that are looked at closely."""
 EMBEDDED = 12
 """Of those, how many are compared by meaning; each costs some 5-20 ms once."""
-MAX_K = 50
 
 
 class LocalIndex:

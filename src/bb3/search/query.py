@@ -12,6 +12,8 @@ from dataclasses import dataclass
 MAX_QUERY_CHARS = 1000
 """A query longer than this is cut: nobody asks so much, and a pasted page is not a query."""
 MAX_WORDS = 16
+MAX_K = 50
+"""More documents than any turn can use; asking for more gives so many."""
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 CLITIC = re.compile(r"['’](?:s|re|ve|ll|d|m|t)$")
@@ -64,7 +66,7 @@ PERSONAL = re.compile(
     r"|\bthis (?:weekend|week|morning|evening|year|month)\b",
     re.IGNORECASE,
 )
-"""The same told by several words ("did I", "near me"); polite openings ("can you tell") are fine."""
+"""The same told by several words ("did I", "near me"); "can you tell" is only polite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,12 @@ def parse(text: str) -> Query:
     content = [w for w in words if w not in STOP_WORDS and (len(w) > 1 or not w.isascii())]
     chosen = tuple(dict.fromkeys(content or words))[:MAX_WORDS]
     return Query(chosen, tuple(word for word in chosen if word in TIE_WORDS))
+
+
+def tidy(text: str) -> str:
+    """A query fit to be sent: one line, not too long, nothing that UTF-8 cannot hold."""
+    sendable = text[:MAX_QUERY_CHARS].replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+    return " ".join(sendable.split())
 
 
 def quoted(word: str) -> str:
