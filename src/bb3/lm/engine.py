@@ -1,0 +1,155 @@
+"""Starting llama.cpp's server inside this process, without its side effects.
+
+The engine is reached over HTTP on a Unix socket in a private folder: unlike its callback interface
+this gives tokenising and templates too, and a connection that is closed stops a generation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import xllamacpp
+
+from bb3.core.errors import ModelError
+
+_MOST_THREADS = 8
+_LONGEST_SOCKET_PATH = 100  # 104 bytes on macOS, 108 on Linux
+_READ_AT_ONCE = 256  # tokens; between batches the engine notices that nobody listens any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How the engine is laid out.
+
+    Attributes:
+        threads: None: ``default_threads()``.
+        context_tokens: prompt plus answer of one call.
+        slots: prompts kept in the cache at a time.
+        cache_tokens: tokens that all slots hold together. 12,288 take 280 MB of a model with 30
+            layers of 3 key-value heads (SmolLM2-135M).
+        listen: ``host:port`` to serve llama.cpp's HTTP API on (port 0: any free one) in place of
+            the private socket.
+        api_key: key that the HTTP API asks for; empty: none.
+    """
+
+    threads: int | None = None
+    context_tokens: int = 2048
+    slots: int = 16
+    cache_tokens: int = 12_288
+    listen: str = ""
+    api_key: str = ""
+
+
+def default_threads() -> int:
+    """Cores that are ours and idle now, at least 1, at most 8.
+
+    The engine's threads wait for each other after every layer, so one thread more than there are
+    idle cores is slower than one less by an order of magnitude.
+    """
+    try:
+        cores = len(os.sched_getaffinity(0))  # type: ignore[attr-defined,unused-ignore]
+    except AttributeError:  # macOS
+        cores = os.cpu_count() or 1
+    idle = cores - round(os.getloadavg()[0])
+    return max(1, min(_MOST_THREADS, idle))
+
+
+class Engine:
+    """A running server. ``url`` is where its HTTP API answers.
+
+    Raises:
+        ModelError: llama.cpp refuses the model or the layout.
+    """
+
+    def __init__(self, path: Path, options: EngineOptions) -> None:
+        self.threads = options.threads or default_threads()
+        self._folder = None if options.listen else _private_folder()
+        params = _params(path, options, self.threads)
+        if self._folder is not None:
+            self._socket: str | None = str(Path(self._folder.name) / "engine.sock")
+            params.hostnames = [self._socket]
+        else:
+            host, _, port = options.listen.rpartition(":")
+            self._socket = None
+            params.hostnames, params.port = [host], int(port)
+        try:
+            with _own_signals():
+                self._server: Any = xllamacpp.Server(params)
+        except RuntimeError as error:
+            self.close()
+            raise ModelError(
+                f"llama.cpp cannot load {path}.",
+                remedy="The file may be damaged, of a kind this llama.cpp does not know, or too "
+                "big for this machine's memory; `bb3 doctor` says more.",
+            ) from error
+        self.url = "http://engine" if self._socket else str(self._server.listening_address)
+
+    def transport(self) -> httpx.AsyncHTTPTransport:
+        """How to reach it. Connections are not kept: each is bound to one event loop, and a
+        kept one takes one of the engine's threads.
+        """
+        return httpx.AsyncHTTPTransport(
+            uds=self._socket, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False
+        )
+
+    def close(self) -> None:
+        """Stop the engine and wait for its threads; safe to call twice."""
+        self._server = None
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+def _params(path: Path, options: EngineOptions, threads: int) -> Any:
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.model_alias = {path.stem}
+    params.n_ctx = max(options.cache_tokens, options.context_tokens)
+    params.n_parallel = options.slots
+    params.kv_unified = True
+    params.kv_unified_per_slot = options.context_tokens
+    params.n_batch = params.n_ubatch = _READ_AT_ONCE
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    # SlotBook decides what is kept; the engine's own second cache would copy it about.
+    params.cache_ram_mib = 0
+    params.cache_idle_slots = False
+    params.ctx_shift = False
+    params.warmup = False
+    params.verbosity = 0
+    params.ui = False
+    params.cors_origins = ""
+    if options.api_key:
+        params.api_keys = [options.api_key]
+    return params
+
+
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder only we can enter, with a path short enough for a socket."""
+    root = tempfile.gettempdir()
+    short = len(os.fsencode(root)) + len("/bb3-12345678/engine.sock") <= _LONGEST_SOCKET_PATH
+    return tempfile.TemporaryDirectory(prefix="bb3-", dir=root if short else "/tmp")  # noqa: S108
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's signal handlers: the engine installs its own for Ctrl-C while it
+    starts. CPython's own accessors work in any thread, ``signal.signal`` only in the first.
+    """
+    api = ctypes.pythonapi
+    api.PyOS_getsig.restype = ctypes.c_void_p
+    api.PyOS_setsig.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    api.PyOS_setsig.restype = ctypes.c_void_p
+    kept = {number: api.PyOS_getsig(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            api.PyOS_setsig(int(number), handler)
