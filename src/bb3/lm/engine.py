@@ -21,6 +21,7 @@ import xllamacpp
 
 from bb3.core.errors import ModelError
 
+_SIBLINGS = "topology/thread_siblings_list"
 _MOST_THREADS = 8
 _LONGEST_SOCKET_PATH = 100  # 104 bytes on macOS, 108 on Linux
 _READ_AT_ONCE = 256  # tokens; between batches the engine notices that nobody listens any more
@@ -31,7 +32,11 @@ class EngineOptions:
     """How the engine is laid out.
 
     Attributes:
-        threads: None: ``default_threads()``.
+        threads: threads that write; None: one less than there are cores, at most 8. They wait for
+            each other after every layer, and when another program takes one's core, all of them
+            stand still: with two threads on two cores a few tokens a second are left of a hundred.
+        read_threads: threads that read the prompt, which does not suffer so; None: all cores,
+            or ``threads`` if that is given.
         context_tokens: prompt plus answer of one call.
         slots: prompts kept in the cache at a time.
         cache_tokens: tokens that all slots hold together. 12,288 take 280 MB of a model with 30
@@ -42,6 +47,7 @@ class EngineOptions:
     """
 
     threads: int | None = None
+    read_threads: int | None = None
     context_tokens: int = 2048
     slots: int = 16
     cache_tokens: int = 12_288
@@ -49,18 +55,23 @@ class EngineOptions:
     api_key: str = ""
 
 
-def default_threads() -> int:
-    """Cores that are ours and idle now, at least 1, at most 8.
-
-    The engine's threads wait for each other after every layer, so one thread more than there are
-    idle cores is slower than one less by an order of magnitude.
-    """
+def cores() -> int:
+    """Physical cores that this process may use (affinity, container quota), at least 1."""
     try:
-        cores = len(os.sched_getaffinity(0))  # type: ignore[attr-defined,unused-ignore]
+        logical = os.sched_getaffinity(0)
     except AttributeError:  # macOS
-        cores = os.cpu_count() or 1
-    idle = cores - round(os.getloadavg()[0])
-    return max(1, min(_MOST_THREADS, idle))
+        return os.cpu_count() or 1
+    physical = len({_read(f"/sys/devices/system/cpu/cpu{n}/{_SIBLINGS}") or n for n in logical})
+    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    allowed = int(quota) // int(period) if quota.isdigit() and period.isdigit() else physical
+    return max(1, min(physical, allowed))
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
 
 
 class Engine:
@@ -71,9 +82,13 @@ class Engine:
     """
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        self.threads = options.threads or default_threads()
+        most = min(_MOST_THREADS, cores())
+        self.threads = options.threads or max(1, most - 1)
+        self.read_threads = options.read_threads or options.threads or most
         self._folder = None if options.listen else _private_folder()
-        params = _params(path, options, self.threads)
+        params = _params(path, options)
+        params.cpuparams.n_threads = self.threads
+        params.cpuparams_batch.n_threads = self.read_threads
         if self._folder is not None:
             self._socket: str | None = str(Path(self._folder.name) / "engine.sock")
             params.hostnames = [self._socket]
@@ -108,7 +123,7 @@ class Engine:
             self._folder.cleanup()
 
 
-def _params(path: Path, options: EngineOptions, threads: int) -> Any:
+def _params(path: Path, options: EngineOptions) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.model_alias = {path.stem}
@@ -117,7 +132,6 @@ def _params(path: Path, options: EngineOptions, threads: int) -> Any:
     params.kv_unified = True
     params.kv_unified_per_slot = options.context_tokens
     params.n_batch = params.n_ubatch = _READ_AT_ONCE
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     # SlotBook decides what is kept; the engine's own second cache would copy it about.
     params.cache_ram_mib = 0
     params.cache_idle_slots = False

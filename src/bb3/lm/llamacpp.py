@@ -249,8 +249,9 @@ class LlamaCppModel:
                         chunk = json.loads(line[6:])
                         if "error" in chunk:
                             raise self._refusal(line[6:])
-                        seen += chunk.get("tokens", ())
-                        yield chunk
+                        if "prompt_progress" not in chunk:
+                            seen += chunk.get("tokens", ())
+                            yield chunk
         except httpx.HTTPError as error:
             raise self._broken(error) from error
 

@@ -24,7 +24,7 @@ UNSUPPORTED = frozenset(
 )
 
 _DRY_MULTIPLIER = 100.0
-_WHOLE_CONTEXT = -1
+_WHOLE_CONTEXT = 1 << 20  # tokens; the engine cuts it down to what there is
 
 
 def fields(
