@@ -57,6 +57,11 @@ def translate(name: str) -> str | None:
     return None
 
 
+def is_shared(name: str) -> bool:
+    """Whether a ParlAI tensor is the embedding that encoder, decoder and output share."""
+    return name.removeprefix("module.") == EMBEDDINGS
+
+
 def is_copy(name: str) -> bool:
     """Whether a ParlAI tensor is the shared embedding once more."""
     return name.removeprefix("module.").replace("seq2seq_", "", 1) in COPIES

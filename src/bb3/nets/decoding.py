@@ -136,7 +136,8 @@ class Decoding:
         config = model.config
         self._device = asks[0].encoded.device
         self._dtype = asks[0].encoded.dtype
-        self._end = int(config.eos_token_id)
+        end = config.eos_token_id
+        self._end = int(end[0] if isinstance(end, list) else end or 0)
         self._prefix = list(getattr(config, "decoder_prefix", [config.decoder_start_token_id]))
         self._suppressed = list(getattr(config, "suppressed", ()))
         self._beams = asks[0].settings.beam_size
@@ -255,9 +256,7 @@ class Decoding:
                 self._finish(state, place, 0, values[place][0], ended=False)
         self._keep(going)
 
-    def _finish(
-        self, state: _Input, place: int, beam: int, logprob: float, *, ended: bool
-    ) -> None:
+    def _finish(self, state: _Input, place: int, beam: int, logprob: float, *, ended: bool) -> None:
         length = self._steps + 1  # the start token counts
         divisor = ((1 + length) / 6) ** state.settings.length_penalty
         ids = self._history[place, beam, 1:-1].tolist()
@@ -299,9 +298,7 @@ class _Rules:
                 "source_frequency_penalty",
             )
         }
-        self._in_use = {
-            name: {getattr(each, name) for each in settings} for name in self._columns
-        }
+        self._in_use = {name: {getattr(each, name) for each in settings} for name in self._columns}
         self._context = _padded([ask.context for ask in asks], device)
         self._source = _padded([ask.source for ask in asks], device)
 

@@ -43,6 +43,7 @@ class IncrementalDecoder:
     ) -> None:
         self._decoder = model.model.decoder
         self._head = model.lm_head
+        self._bias = model.final_logits_bias if bool(model.final_logits_bias.any()) else None
         self._device = encoded[0].device
         self._dtype = encoded[0].dtype
         self.slots = 0
@@ -76,7 +77,8 @@ class IncrementalDecoder:
             hidden = hidden + self._attend_cross(number, layer.encoder_attn, normed)
             hidden = hidden + feed_forward(layer, layer.final_layer_norm(hidden))
         self.slots += count
-        return torch.as_tensor(self._head(decoder.layer_norm(hidden)))
+        logits = torch.as_tensor(self._head(decoder.layer_norm(hidden)))
+        return logits if self._bias is None else logits + self._bias
 
     def keep(self, inputs: Tensor) -> None:
         """Go on with these inputs only. ``inputs``: (B',) indices."""

@@ -38,7 +38,7 @@ class R2C2Config(BlenderbotConfig):
         source_length: longest encoder row in tokens; a longer context loses its beginning.
         document_room: tokens of a row kept free for the document however long the context.
         document_limit: most documents of an input.
-        line_joined: whether lines of a history are tokenised one by one.
+        delimiter: what stands between the lines of a history.
     """
 
     model_type = "r2c2"
@@ -63,7 +63,7 @@ class R2C2Config(BlenderbotConfig):
     source_length: int = 1024
     document_room: int = 64
     document_limit: int = 5
-    line_joined: bool = True
+    delimiter: str = "\n"
 
 
 class R2C2ForConditionalGeneration(BlenderbotForConditionalGeneration):
@@ -82,6 +82,7 @@ class R2C2ForConditionalGeneration(BlenderbotForConditionalGeneration):
         encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None = None,
         labels: Tensor | None = None,
         row_counts: Tensor | None = None,
+        use_cache: bool | None = None,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """Logits, and with ``labels`` the mean loss over their tokens.
@@ -96,9 +97,10 @@ class R2C2ForConditionalGeneration(BlenderbotForConditionalGeneration):
                 The logits are then (B, L, V), those of the label's own tokens.
             row_counts: (B) rows of each input, in the order of ``input_ids``; None: one each.
         """
+        padding = int(self.config.pad_token_id or 0)
         if encoder_outputs is None and input_ids is not None:
             if attention_mask is None:
-                attention_mask = input_ids.ne(self.config.pad_token_id).long()
+                attention_mask = input_ids.ne(padding).long()
             if row_counts is not None:
                 rows = self.model.encoder(input_ids, attention_mask=attention_mask)
                 hidden, attention_mask = fuse(rows[0], attention_mask, row_counts)
@@ -111,17 +113,15 @@ class R2C2ForConditionalGeneration(BlenderbotForConditionalGeneration):
             attention_mask=attention_mask,
             decoder_input_ids=decoder_input_ids,
             encoder_outputs=encoder_outputs,
-            use_cache=kwargs.pop("use_cache", None) if labels is None else False,
+            use_cache=use_cache if labels is None else False,
             **kwargs,
         )
         if labels is None:
             return output
-        logits = output.logits[:, len(prefix) - 1 :]
+        logits = torch.as_tensor(output.logits)[:, len(prefix) - 1 :]
+        wanted = labels.masked_fill(labels.eq(padding), -100).to(logits.device)
         output.logits = logits
-        output.loss = functional.cross_entropy(
-            logits.float().flatten(0, 1),
-            labels.masked_fill(labels == self.config.pad_token_id, -100).flatten().to(logits.device),
-        )
+        output.loss = functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten())
         return output
 
     def seed(self, labels: Tensor) -> Tensor:
@@ -129,22 +129,24 @@ class R2C2ForConditionalGeneration(BlenderbotForConditionalGeneration):
         but for their last token.
         """
         prefix = labels.new_tensor(list(self.config.decoder_prefix)).expand(len(labels), -1)
-        known = labels[:, :-1].masked_fill(labels[:, :-1] == -100, self.config.pad_token_id)
+        known = labels[:, :-1].masked_fill(labels[:, :-1] == -100, self.config.pad_token_id or 0)
         return torch.cat([prefix, known], dim=1)
 
-    def encode(self, inputs: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
-        """Encode inputs of any number of rows each, without computing padding.
 
-        Args:
-            inputs: for each input its rows, for each row its ids.
+def encode(
+    model: BlenderbotForConditionalGeneration, inputs: Sequence[Sequence[Sequence[int]]]
+) -> list[Tensor]:
+    """Encode inputs of any number of rows each, without computing padding.
 
-        Returns:
-            for each input (sum of its row lengths, D).
-        """
-        rows = [row for group in inputs for row in group]
-        hidden = encode_packed(self, rows)
-        lengths = [sum(len(row) for row in group) for group in inputs]
-        return list(hidden.split(lengths))
+    Args:
+        model: R2C2 or a plain Blenderbot model.
+        inputs: for each input its rows, for each row its ids.
+
+    Returns:
+        for each input (sum of its row lengths, D).
+    """
+    hidden = encode_packed(model, [row for rows in inputs for row in rows])
+    return list(hidden.split([sum(map(len, rows)) for rows in inputs]))
 
 
 def fuse(hidden: Tensor, mask: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,7 +168,9 @@ def fuse(hidden: Tensor, mask: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def encode_packed(model: BlenderbotForConditionalGeneration, rows: Sequence[Sequence[int]]) -> Tensor:
+def encode_packed(
+    model: BlenderbotForConditionalGeneration, rows: Sequence[Sequence[int]]
+) -> Tensor:
     """The encoder over rows of unequal length laid end to end: linear layers see no padding,
     only attention is padded, to the longest row.
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -179,7 +180,6 @@ class TextCodec:
         tokenizer.encode_special_tokens = True  # not kept in tokenizer.json
         self._tokenizer = tokenizer
         self.size = tokenizer.get_vocab_size()
-        self._newline = self.encode("\n")
 
     @classmethod
     def load(cls, folder: Path) -> TextCodec:
@@ -189,7 +189,7 @@ class TextCodec:
             return cls(Tokenizer.from_str(path.read_text(encoding="utf-8")))
         except OSError as error:
             raise AssetError(f"Cannot read the tokenizer {path}: {error.strerror}.") from error
-        except Exception as error:  # noqa: BLE001  the library raises bare Exception
+        except Exception as error:  # the library raises no narrower class
             raise AssetError(f"The tokenizer {path} is damaged: {error}.") from error
 
     def encode(self, text: str) -> list[int]:
@@ -197,15 +197,16 @@ class TextCodec:
         clean = text.encode("utf-8", "replace").decode("utf-8")
         return list(self._tokenizer.encode(clean, add_special_tokens=False).ids)
 
-    def encode_lines(self, text: str) -> list[int]:
-        """Ids of a history: every line on its own, joined by the newline's ids. (In one piece,
-        three empty lines would be one token instead of three.)
+    def encode_lines(self, text: str, delimiter: str = "\n") -> list[int]:
+        """Ids of a history: every line on its own, joined by the delimiter's ids.
+
+        In one piece, three newlines on end would be two tokens instead of three.
         """
+        between = self.encode(delimiter)
         first, *rest = text.split("\n")
         ids = self.encode(first)
         for line in rest:
-            ids += self._newline
-            ids += self.encode(line)
+            ids += between + self.encode(line)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -214,7 +215,7 @@ class TextCodec:
 
 
 def _unescape(name: bytes) -> str:
-    """A dictionary name in the byte-level alphabet: ``\\xc4\\xa0the`` is ``Ġthe``."""
+    r"""A dictionary name in the byte-level alphabet: ``\xc4\xa0the`` is ``Ġthe``."""
     raw = ESCAPED_BYTE.sub(lambda match: bytes([int(match[1], 16)]), name)
     return raw.decode("utf-8", errors="replace")
 
@@ -223,7 +224,7 @@ def _split(piece: str, ranks: dict[Merge, int]) -> list[str]:
     """``piece`` split by byte-pair merging with the merges known so far."""
     parts = list(piece)
     while len(parts) > 1:
-        found = ((ranks.get(pair), pair) for pair in zip(parts, parts[1:], strict=False))
+        found = ((ranks.get(pair), pair) for pair in pairwise(parts))
         known = [(rank, pair) for rank, pair in found if rank is not None]
         if not known:
             break
