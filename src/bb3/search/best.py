@@ -97,8 +97,11 @@ async def compared(query: str, parts: list[Document], embedder: Embedder) -> lis
 
 
 def first_words(document: Document, words: int = OPT_WORDS) -> Document:
-    """The reference's rule for its large models: the first words, on one line."""
-    return replace(document, text=" ".join(document.text.split()[:words]))
+    """The reference's rule for its large models: the first words of ``title | text``, on one
+    line; the title and its bar count.
+    """
+    room = max(0, words - len(f"{document.title} |".split()))
+    return replace(document, text=" ".join(document.text.split()[:room]))
 
 
 def first_chunk(document: Document, chars: int = R2C2_CHARS) -> Document:

@@ -10,6 +10,7 @@ SENTENCE_END = re.compile(
 ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[A-Z]|[a-z]\.[a-z]|(?:[A-Z]\.)+[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|Jr|Sr|vs|etc|ca|c|cf|No|approx)\.$"
 )
+ITEM_NUMBER = re.compile(r"\s*\d+\.")
 
 PASSAGE_WORDS = 120
 OVERLAP_WORDS = 25
@@ -21,7 +22,9 @@ def sentences(text: str) -> list[str]:
     start = 0
     for end in SENTENCE_END.finditer(text):
         piece = text[start : end.start()]
-        if "\n" not in end.group() and ABBREVIATION.search(piece[-12:]):
+        if "\n" not in end.group() and (
+            ABBREVIATION.search(piece[-12:]) or ITEM_NUMBER.fullmatch(piece)
+        ):
             continue
         closing = end.group().rstrip()
         start = end.end()

@@ -9,7 +9,7 @@ import httpx
 from bb3.core.errors import SearchError
 from bb3.core.types import Document
 from bb3.search.addresses import CheckedTransport
-from bb3.search.http import read_limited, said
+from bb3.search.http import http_url, read_limited, said
 from bb3.search.pages import decode_page, extract
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
@@ -88,12 +88,7 @@ def page_address(url: str) -> httpx.URL:
     """A checked address of a page. Raises SearchError."""
     if len(url) > MAX_URL_CHARS:
         raise SearchError(f"The address {url[:80]}… is longer than {MAX_URL_CHARS} characters.")
-    try:
-        parsed = httpx.URL(url.strip())
-    except (httpx.InvalidURL, ValueError) as error:
-        raise SearchError(f"{url!r} is not the address of a page: {error}.") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise SearchError(f"{url!r} is not the address of a page: only http and https are read.")
+    parsed = http_url(url.strip(), "a page")
     if parsed.userinfo:
         raise SearchError(f"The address of a page at {parsed.host!r} carries a user or password.")
     return parsed

@@ -97,16 +97,22 @@ class JsonService:
 
 
 def address(url: str) -> httpx.URL:
-    """A checked http address; ``host:port`` alone gets ``http://``. Raises SearchError."""
+    """A search server's checked address; ``host:port`` alone gets ``http://``."""
     full = url.strip() if "://" in url else f"http://{url.strip()}"
+    return http_url(full, "a search server")
+
+
+def http_url(url: str, what: str) -> httpx.URL:
+    """A checked http or https address. Raises SearchError, saying that it is none of ``what``."""
     try:
-        parsed = httpx.URL(full)
-    except (httpx.InvalidURL, TypeError, ValueError) as error:
-        raise SearchError(f"{url!r} is not the address of a search server: {error}.") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise SearchError(f"{url!r} is not the address of {what}: {error}.") from error
+    port_fits = parsed.port is None or 0 < parsed.port < 65536
+    if parsed.scheme not in ("http", "https") or not parsed.host or not port_fits:
         raise SearchError(
-            f"{url!r} is not the address of a search server.",
-            remedy="It should look like http://localhost:8080.",
+            f"{url!r} is not the address of {what}.",
+            remedy="It should begin with http:// or https://.",
         )
     return parsed
 

@@ -29,7 +29,9 @@ FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
 FRONT_TITLE = re.compile(r"^title:\s*[\"']?(.+?)[\"']?\s*$", re.MULTILINE)
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 LINK = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)")
-MARKS = re.compile(r"^```.*$|^#{1,6}\s+|[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}", re.MULTILINE)
+MARKS = re.compile(
+    r"^```.*$|^#{1,6}\s+|\s+#+\s*$|(?<!\w)[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}(?!\w)", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,4 +187,4 @@ def markdown(text: str, title: str) -> tuple[str, str]:
     heading = HEADING.search(body)
     found = named or heading
     plain = MARKS.sub("", LINK.sub(r"\1", body))
-    return (found.group(1).strip() if found else title), plain.strip()
+    return (MARKS.sub("", found.group(1)).strip() if found else title), plain.strip()
