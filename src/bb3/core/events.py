@@ -1,8 +1,8 @@
 """What a turn tells while it happens. Every front end consumes these and nothing else.
 
 Order in an ordinary turn: ``Decision`` ×2, then any of ``Query``, ``Documents``, ``Recalled``,
-``Knowledge``; then ``Token`` …, ``Reply``; then ``Remembered`` …, ``Done``. ``Degraded`` may
-come anywhere, ``Blocked`` instead of (or before the canned) ``Reply``.
+``Knowledge``; then ``Token`` …, ``Reply``; then ``Remembered`` …, ``Done``. ``Working`` goes
+before every step. ``Degraded`` may come anywhere, ``Blocked`` instead of (or before the canned) ``Reply``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,14 @@ from typing import Any, ClassVar, Literal
 from bb3.core.types import Document, Memory, Trace, Turn
 
 Side = Literal["user", "bot"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Working:
+    """A step begins: a module's tag, or ``search``. For a line that tells what is going on."""
+
+    kind: ClassVar[str] = "working"
+    step: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +130,8 @@ class Done:
 
 
 Event = (
-    Decision
+    Working
+    | Decision
     | Query
     | Documents
     | Recalled

@@ -50,9 +50,7 @@ class OptDialect:
             facts = []
             for speaker in (Speaker.BOT, Speaker.USER):
                 if texts := [one_line(m.text) for m in context.memories_of(speaker)]:
-                    facts.append(
-                        f"Personal Fact: {PERSON[speaker]}'s Persona: {' '.join(texts)}"
-                    )
+                    facts.append(f"Personal Fact: {PERSON[speaker]}'s Persona: {' '.join(texts)}")
             return facts
         if module.memories:
             return [memory_line(memory) for memory in context.memories]
