@@ -1,1 +1,1 @@
-"""Floor 2: the guard on both sides of the conversation."""
+"""Floor 2: what may be said, on both sides: word list, classifiers, guard, canned replies."""
