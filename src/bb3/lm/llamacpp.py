@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 import httpx
 
 from bb3.core.errors import ModelError, ModelTimeout
-from bb3.core.ports import GenerationRequest, GenerationResult, Message, Prompt, ScoreResult
+from bb3.core.ports import GenerationRequest, GenerationResult, Prompt, ScoreResult
 from bb3.core.types import TokenCounts
+from bb3.lm.batch import answer_each, last
+from bb3.lm.continuations import common_prefix, extended, only
 from bb3.lm.engine import Engine, EngineOptions
 from bb3.lm.gguf import read_gguf
 from bb3.lm.samplers import UNSUPPORTED, fields
-from bb3.lm.slots import Slot, SlotBook, common_prefix
+from bb3.lm.slots import Slot, SlotBook
 
 T = TypeVar("T")
 
@@ -87,13 +89,7 @@ class LlamaCppModel:
     # --- the port ---------------------------------------------------------------------------
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
-        """Answers in the order asked; one that fails or is cancelled stops the others."""
-        tasks = [asyncio.ensure_future(self._generate(request)) for request in requests]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await answer_each(self._generate, requests)
 
     async def stream(
         self, request: GenerationRequest
@@ -163,15 +159,11 @@ class LlamaCppModel:
     # --- one call -----------------------------------------------------------------------------
 
     async def _generate(self, request: GenerationRequest) -> GenerationResult:
-        async with aclosing(self.stream(request)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, GenerationResult):
-                    return piece
-        raise ModelError(f"The engine of {self.name} ended without a result.")
+        return await last(self.stream(request))
 
     async def _score(self, prompt: Prompt, continuations: Sequence[str]) -> ScoreResult:
         given = await self._tokens(prompt)
-        joint = [await self._tokens(_extended(prompt, text)) for text in continuations]
+        joint = [await self._tokens(extended(prompt, text)) for text in continuations]
         begin = min((common_prefix(given, tokens) for tokens in joint), default=0)
         self._room(given)
         answers: list[_Answer] = []
@@ -196,8 +188,7 @@ class LlamaCppModel:
     async def _force(self, answer: _Answer, tokens: Sequence[int], slot: Slot) -> None:
         if not tokens:
             return
-        grammar = "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
-        body = {"n_predict": len(tokens), "temperature": 0.0, "grammar": grammar}
+        body = {"n_predict": len(tokens), "temperature": 0.0, "grammar": only(tokens)}
         async with aclosing(self._completion(answer.prompt, slot, body)) as chunks:
             async for chunk in chunks:
                 answer.take(chunk)
@@ -360,17 +351,6 @@ class _Answer:
             ),
             finish_reason="stop" if self.stopped else "length",
         )
-
-
-def _extended(prompt: Prompt, text: str) -> Prompt:
-    """The prompt with the beginning of the answer written into it."""
-    if not prompt.messages:
-        return replace(prompt, text=prompt.text + text)
-    *before, last = prompt.messages
-    if last.role == "assistant":
-        last = replace(last, content=last.content + text)
-        return replace(prompt, messages=(*before, last))
-    return replace(prompt, messages=(*prompt.messages, Message(role="assistant", content=text)))
 
 
 def _broken_up(control: re.Match[str]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from bb3.core.errors import ModelError, ModelTimeout
 from bb3.core.ports import GenerationRequest, GenerationResult, Prompt, ScoreResult
 from bb3.core.types import TokenCounts
+from bb3.lm.batch import answer_each, last
 
 Answer = str | Exception
 Script = Mapping[str, Answer | Sequence[Answer]] | Callable[[GenerationRequest], Answer]
@@ -62,7 +63,7 @@ class ScriptedModel:
         self._asked: dict[str, int] = {}
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
-        return list(await asyncio.gather(*(self._generate(request) for request in requests)))
+        return await answer_each(self._generate, requests)
 
     async def stream(
         self, request: GenerationRequest
@@ -107,9 +108,7 @@ class ScriptedModel:
         return [request for request in self.requests if request.module == module]
 
     async def _generate(self, request: GenerationRequest) -> GenerationResult:
-        *_, result = [piece async for piece in self.stream(request)]
-        assert isinstance(result, GenerationResult)  # noqa: S101
-        return result
+        return await last(self.stream(request))
 
     async def _wait(self, request: GenerationRequest) -> None:
         if self.delay_s:

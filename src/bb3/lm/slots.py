@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bb3.lm.continuations import common_prefix
+
 
 @dataclass(slots=True)
 class Slot:
@@ -74,13 +76,3 @@ class SlotBook:
             self._waiting.remove(turn)
         elif turn.done() and not turn.cancelled():
             self._wake_next()
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences share from the start."""
-    n = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        n += 1
-    return n
