@@ -228,7 +228,7 @@ class WordList:
 
     def _in_chunk(self, chunk: str) -> str | None:
         """A listed word among what one run of non-blanks may stand for."""
-        if MASK.search(chunk) and (masked := self._masked(chunk)):
+        if MASK.search(chunk) and (masked := self._masked(chunk)) is not None:
             return masked
         plain = TOKEN.findall(chunk)  # the matcher has seen these, and what stood around them
         if any(token in self._allowed for token in plain):
