@@ -109,8 +109,10 @@ def asked(fields: Mapping[str, str]) -> tuple[str, int]:
 
 
 def failure(status: int, message: str) -> JSONResponse:
-    """An error as the protocol's clients can show it."""
-    return JSONResponse({"error": message}, status_code=status)
+    """An error as the protocol's clients can show it. The connection ends with it: what is left of
+    a body that was refused is not read.
+    """
+    return JSONResponse({"error": message}, status_code=status, headers={"connection": "close"})
 
 
 async def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8081) -> None:
