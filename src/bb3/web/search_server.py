@@ -117,15 +117,17 @@ def failure(status: int, message: str) -> JSONResponse:
 
 async def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8081) -> None:
     """Serve until interrupted. Raises UsageError when the address cannot be had."""
-    try:
-        listening = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        )
-    except (OSError, OverflowError) as error:
+    remedy = "Choose another with --port."
+    if not 0 <= port <= 65535:
         raise UsageError(
-            f"The address {host}:{port} cannot be used: {error}.",
-            remedy="Choose another with --port.",
-        ) from error
+            f"The port {port} cannot be used: it is not from 0 to 65535.", remedy=remedy
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        message = f"The address {host}:{port} cannot be used: {error}."
+        raise UsageError(message, remedy=remedy) from error
     with listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
         await server.serve(sockets=[listening])
