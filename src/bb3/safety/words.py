@@ -235,8 +235,9 @@ class WordList:
             return None
         for reading in _readings(chunk):
             if inside := self._anywhere.search(reading):
-                return str(inside[0])
-            for part in PARTS.findall(reading):
+                return inside.group()
+            parts: list[str] = PARTS.findall(reading)
+            for part in parts:
                 if part not in plain and self._matcher.has(part):
                     return part
         return None
