@@ -81,21 +81,24 @@ class Engine:
         ModelError: llama.cpp refuses the model or the layout.
     """
 
+    _socket: str | None
+
     def __init__(self, path: Path, options: EngineOptions) -> None:
         most = min(_MOST_THREADS, cores())
         self.threads = options.threads or max(1, most - 1)
         self.read_threads = options.read_threads or options.threads or most
-        self._folder = None if options.listen else _private_folder()
+        self._folder = _private_folder()
         params = _params(path, options)
         params.cpuparams.n_threads = self.threads
         params.cpuparams_batch.n_threads = self.read_threads
-        if self._folder is not None:
-            self._socket: str | None = str(Path(self._folder.name) / "engine.sock")
-            params.hostnames = [self._socket]
-        else:
+        params.slot_save_path = self._folder.name  # without one, slots cannot be emptied
+        if options.listen:
             host, _, port = options.listen.rpartition(":")
             self._socket = None
             params.hostnames, params.port = [host], int(port)
+        else:
+            self._socket = str(Path(self._folder.name) / "engine.sock")
+            params.hostnames = [self._socket]
         try:
             with _own_signals():
                 self._server: Any = xllamacpp.Server(params)
@@ -119,8 +122,7 @@ class Engine:
     def close(self) -> None:
         """Stop the engine and wait for its threads; safe to call twice."""
         self._server = None
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._folder.cleanup()
 
 
 def _params(path: Path, options: EngineOptions) -> Any:

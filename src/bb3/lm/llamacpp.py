@@ -76,7 +76,7 @@ class LlamaCppModel:
         self.dialect = dialect or ("chat" if info.has_chat_template else "fewshot")
         self.context_tokens = options.context_tokens
         self._control = re.compile("|".join(map(re.escape, info.special_tokens)) or r"(?!)")
-        self._slots = SlotBook(options.slots)
+        self._slots = SlotBook(options.slots, max(options.cache_tokens, options.context_tokens))
         self._engine: Engine | None = Engine(path, options)
         self.url, self.threads = self._engine.url, self._engine.threads
         self._client = httpx.AsyncClient(
@@ -106,7 +106,7 @@ class LlamaCppModel:
             sampling, prompt=tokens, source=source, seed=request.seed, grammar=request.grammar
         )
         answer = _Answer(prompt=tokens)
-        slot = await _in_time(self._slots.take(tokens), until, request)
+        slot = await _in_time(self._take(tokens, sampling.max_tokens), until, request)
         try:
             for part in await self._parts(body, request):
                 async with aclosing(self._completion(answer.so_far, slot, part)) as chunks:
@@ -143,7 +143,7 @@ class LlamaCppModel:
         prompt = [100 + 7 * i % 997 for i in range(_SPEED_PROMPT)]
         body = {"n_predict": _SPEED_ANSWER, "ignore_eos": True, "cache_prompt": False}
         timings: dict[str, float] = {}
-        slot = await self._slots.take(prompt)
+        slot = await self._take(prompt, _SPEED_ANSWER)
         try:
             async with aclosing(self._completion(prompt, slot, body)) as chunks:
                 async for chunk in chunks:
@@ -167,7 +167,7 @@ class LlamaCppModel:
         begin = min((common_prefix(given, tokens) for tokens in joint), default=0)
         self._room(given)
         answers: list[_Answer] = []
-        slot = await self._slots.take(given[:begin])
+        slot = await self._take(given[:begin], max((len(t) for t in joint), default=0))
         try:
             for text, tokens in zip(continuations, joint, strict=True):
                 answers.append(answer := _Answer(prompt=tokens[:begin]))
@@ -214,6 +214,19 @@ class LlamaCppModel:
         }
         rest = body["n_predict"] - least
         return [first, body | {"n_predict": rest}] if rest else [first]
+
+    async def _take(self, tokens: Sequence[int], answer_tokens: int) -> Slot:
+        slot, stale = await self._slots.take(tokens, len(tokens) + answer_tokens)
+        try:
+            for other in stale:
+                await self._post(f"/slots/{other.id}?action=erase", {})
+        except BaseException:
+            self._slots.release(slot)
+            raise
+        finally:
+            for other in stale:
+                self._slots.release(other)
+        return slot
 
     async def _completion(
         self, prompt: Sequence[int], slot: Slot, body: dict[str, Any]
