@@ -242,6 +242,7 @@ class LlamaCppModel:
             "stream": True,
         } | body
         slot.tokens = seen = list(prompt)
+        self._check_open()
         try:
             async with self._client.stream("POST", "/completion", json=body) as response:
                 if response.status_code != httpx.codes.OK:
@@ -301,6 +302,7 @@ class LlamaCppModel:
         return room
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._check_open()
         try:
             response = await self._client.post(path, json=body)
         except httpx.HTTPError as error:
@@ -320,9 +322,11 @@ class LlamaCppModel:
             reason = str(answer)
         return ModelError(f"The engine of {self.name} refused the request: {reason[:300]}.")
 
-    def _broken(self, error: Exception) -> ModelError:
+    def _check_open(self) -> None:
         if self._engine is None:
-            return ModelError(f"The engine of {self.name} is closed.")
+            raise ModelError(f"The engine of {self.name} is closed.")
+
+    def _broken(self, error: Exception) -> ModelError:
         return ModelError(f"The engine of {self.name} does not answer: {error!r}.")
 
 
