@@ -2,7 +2,8 @@
 
 Order in an ordinary turn: ``Decision`` ×2, then any of ``Query``, ``Documents``, ``Recalled``,
 ``Knowledge``; then ``Token`` …, ``Reply``; then ``Remembered`` …, ``Done``. ``Working`` goes
-before every step. ``Degraded`` may come anywhere, ``Blocked`` instead of (or before the canned) ``Reply``.
+before every step. ``Degraded`` may come anywhere, ``Blocked`` instead of (or before the canned)
+``Reply``.
 """
 
 from __future__ import annotations

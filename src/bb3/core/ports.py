@@ -6,7 +6,7 @@ All ports are asynchronous and batched. Implementations raise only errors of
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -145,17 +145,26 @@ class LanguageModel(Protocol):
         unsupported: names of ``Sampling`` fields this backend cannot honour.
     """
 
-    name: str
-    dialect: str
-    context_tokens: int
-    can_score: bool
-    unsupported: frozenset[str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dialect(self) -> str: ...
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    @property
+    def can_score(self) -> bool: ...
+
+    @property
+    def unsupported(self) -> frozenset[str]: ...
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """Answers in the order of the requests. Raises ModelError, ModelTimeout."""
         ...
 
-    def stream(self, request: GenerationRequest) -> AsyncIterator[str | GenerationResult]:
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[str | GenerationResult, None]:
         """Pieces of text as they come, then the one GenerationResult. Closing the iterator
         stops the generation and frees its place in the engine.
         """
@@ -180,7 +189,8 @@ class LanguageModel(Protocol):
 class SearchProvider(Protocol):
     """A source of documents."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     async def search(self, query: str, k: int) -> list[Document]:
         """At most k documents, best first; none when nothing fits. Raises SearchError."""
@@ -205,7 +215,8 @@ class Verdict:
 class Classifier(Protocol):
     """Says whether texts are safe. ``contexts[i]`` are the turns before ``texts[i]``."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     async def classify(
         self, texts: Sequence[str], contexts: Sequence[Sequence[str]] | None = None
@@ -215,8 +226,11 @@ class Classifier(Protocol):
 class Embedder(Protocol):
     """Turns texts into unit vectors whose dot product is their similarity."""
 
-    name: str
-    dim: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
 
     async def embed(self, texts: Sequence[str]) -> list[Vector[float]]: ...
 

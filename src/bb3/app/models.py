@@ -1,0 +1,122 @@
+"""From the name of a model to the model.
+
+``smollm2-135m`` (an asset), ``path/to/model.gguf``, ``openai:URL#name``, ``metaseq:URL``, a folder
+with a converted R2C2 model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bb3.app.settings import Settings
+from bb3.assets.registry import Asset, Registry
+from bb3.core.errors import UsageError
+from bb3.core.ports import LanguageModel
+from bb3.lm.engine import EngineOptions
+from bb3.lm.llamacpp import LlamaCppModel
+from bb3.lm.metaseq import MetaseqModel
+from bb3.lm.openai import OpenAIModel
+
+Fetch = Callable[[Asset], Awaitable[Path]]
+
+
+async def open_model(settings: Settings, registry: Registry, fetch: Fetch) -> LanguageModel:
+    """The model that the settings name.
+
+    Args:
+        fetch: brings an asset here.
+
+    Raises:
+        UsageError: the name means no model.
+        AssetError, ModelError: it cannot be had or loaded.
+    """
+    kind, _, rest = settings.model.partition(":")
+    if kind == "openai" and rest:
+        return await _openai(settings, rest)
+    if kind == "metaseq" and rest:
+        return _metaseq(settings, rest)
+    if settings.model in registry:
+        asset = registry.find(settings.model)
+        if asset.kind != "llm":
+            raise UsageError(
+                f"{asset.name} is a {asset.kind}, not a model that runs as it is.",
+                remedy="See docs/r2c2.md for checkpoints." if asset.kind == "checkpoint" else "",
+            )
+        return await asyncio.to_thread(_llamacpp, settings, await fetch(asset))
+    return await asyncio.to_thread(_from_path, settings, registry)
+
+
+def _from_path(settings: Settings, registry: Registry) -> LanguageModel:
+    path = Path(settings.model).expanduser()
+    if path.is_dir():
+        return _local_network(path)
+    if path.suffix == ".gguf" or path.is_file():
+        return _llamacpp(settings, path)
+    raise UsageError(
+        f"There is no model {settings.model!r}.",
+        remedy=f"Known are: {', '.join(_names(registry))}; or give a .gguf file, a folder, "
+        "openai:URL#name or metaseq:URL.",
+    )
+
+
+def _names(registry: Registry) -> list[str]:
+    return [name for name, asset in registry.items() if asset.kind == "llm"]
+
+
+def _llamacpp(settings: Settings, path: Path) -> LanguageModel:
+    engine = settings.engine
+    options = EngineOptions(
+        threads=engine.threads or None,
+        context_tokens=engine.context_tokens,
+        slots=engine.slots,
+        cache_tokens=max(engine.cache_tokens, engine.context_tokens),
+    )
+    return LlamaCppModel(path, dialect=settings.dialect, options=options)
+
+
+async def _openai(settings: Settings, address: str) -> LanguageModel:
+    url, _, name = address.partition("#")
+    server = settings.server
+    model = OpenAIModel(
+        url,
+        name,
+        api_key=server.api_key.get_secret_value(),
+        dialect=settings.dialect or "chat",
+        flavour=server.flavour,
+        concurrency=server.concurrency,
+        retries=server.retries,
+        timeout_s=server.timeout_s,
+    )
+    await model.probe()
+    return model
+
+
+def _metaseq(settings: Settings, url: str) -> LanguageModel:
+    server = settings.server
+    return MetaseqModel(
+        url,
+        api_key=server.api_key.get_secret_value(),
+        concurrency=server.concurrency,
+        retries=server.retries,
+        timeout_s=server.timeout_s,
+    )
+
+
+def _local_network(path: Path) -> LanguageModel:
+    """A folder with a converted network; needs the extra ``torch``."""
+    if not (path / "config.json").is_file():
+        raise UsageError(
+            f"The folder {path} holds no model (it has no config.json).",
+            remedy="Convert a ParlAI checkpoint with `bb3 convert parlai`.",
+        )
+    try:
+        module = importlib.import_module("bb3.lm.r2c2")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"The model {path} needs {error.name}.", remedy="Install it: pip install 'bb3[torch]'."
+        ) from error
+    model: LanguageModel = module.load(path)
+    return model

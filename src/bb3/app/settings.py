@@ -1,0 +1,309 @@
+"""Settings: what they are, where they come from, and what is wrong with them.
+
+Layers, each standing over the one before: defaults, the model's profile, the preset, the
+user's file, ``bb3.toml`` in the working folder, the environment (``BB3_MODEL``,
+``BB3_PIPELINE__SEARCH`` ...), the command line. Every value remembers its layer.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+
+import platformdirs
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SecretStr,
+    ValidationError,
+    create_model,
+)
+from pydantic import Field as PydanticField
+
+from bb3.chat.pipeline import Pipeline
+from bb3.core.errors import UsageError
+from bb3.core.ports import Sampling
+from bb3.memory.rules import MemoryRules
+from bb3.modules.catalog import MODULES
+from bb3.modules.sampling import family, override
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+_APART = ("sampling", "thresholds")  # have tables of their own
+
+
+def _table_of(kind: type[Any], name: str) -> type[BaseModel]:
+    """A checked table with the fields and defaults of a dataclass of a lower floor."""
+    hints = get_type_hints(kind)
+    known: dict[str, Any] = {
+        f.name: (hints[f.name], f.default)
+        for f in fields(kind)
+        if f.name not in _APART and f.default is not MISSING
+    }
+    return create_model(name, __config__=_STRICT, **known)
+
+
+if TYPE_CHECKING:  # a type checker cannot see what is made at run time
+
+    class PipelineTable(BaseModel): ...
+
+    class MemoryTable(BaseModel): ...
+
+else:
+    PipelineTable = _table_of(Pipeline, "PipelineTable")
+    MemoryTable = _table_of(MemoryRules, "MemoryTable")
+
+
+class EngineTable(BaseModel):
+    """The engine of the embedded model."""
+
+    model_config = _STRICT
+
+    threads: int = PydanticField(0, ge=0, le=1024, description="0: one less than there are cores")
+    context_tokens: int = PydanticField(2048, ge=256, le=1_048_576)
+    slots: int = PydanticField(16, ge=1, le=256, description="prompts kept in the cache")
+    cache_tokens: int = PydanticField(12_288, ge=256, description="tokens all slots hold together")
+
+
+class ServerTable(BaseModel):
+    """A model server, for ``openai:`` and ``metaseq:`` models."""
+
+    model_config = _STRICT
+
+    api_key: SecretStr = SecretStr("")
+    flavour: Literal["auto", "openai", "vllm", "llamacpp"] = "auto"
+    concurrency: int = PydanticField(8, ge=1, le=1024)
+    retries: int = PydanticField(3, ge=0, le=20)
+    timeout_s: float = PydanticField(120.0, gt=0)
+
+
+class RetrievalTable(BaseModel):
+    """What is done around the search provider."""
+
+    model_config = _STRICT
+
+    api_key: SecretStr = SecretStr("")
+    chunk: Literal["auto", "best", "opt", "r2c2"] = PydanticField(
+        "auto", description="auto: as the dialect was trained, else the best chunk for the query"
+    )
+    read_pages: bool = PydanticField(True, description="fetch pages of which only a snippet came")
+    allow_private: bool = PydanticField(False, description="let the fetcher into private networks")
+    timeout_s: float = PydanticField(10.0, gt=0)
+    cache_s: float = PydanticField(900.0, ge=0, description="how long results are kept; 0: not")
+
+
+class Settings(BaseModel):
+    """All settings of bb3."""
+
+    model_config = _STRICT
+
+    model: str = PydanticField(
+        "smollm2-135m",
+        description="a name from `bb3 models list`, a .gguf file, a folder, openai:URL#name, "
+        "or metaseq:URL",
+    )
+    dialect: Literal["", "opt", "fewshot", "chat", "r2c2"] = PydanticField(
+        "", description="empty: the one the model understands best"
+    )
+    preset: str = PydanticField("bb3", description="a named pipeline: bb3, bb2, seeker, bb1")
+    search: str = PydanticField(
+        "local",
+        description="local, local:NAME, parlai:URL, searxng:URL, brave, duckduckgo, or none",
+    )
+    safety: Literal["none", "words", "all"] = "all"
+    persona: str = PydanticField("", description="file with a line per fact about the bot")
+    tell_date: bool = PydanticField(False, description="tell the model today's date")
+    store: str = PydanticField("", description="database file or URL; empty: in data_dir")
+    data_dir: Path = PydanticField(default_factory=lambda: platformdirs.user_data_path("bb3"))
+    cache_dir: Path = PydanticField(default_factory=lambda: platformdirs.user_cache_path("bb3"))
+    assets: list[Path] = PydanticField(default_factory=list, description="further asset lists")
+    offline: bool = PydanticField(False, description="pull nothing, even on first use")
+    engine: EngineTable = EngineTable()
+    server: ServerTable = ServerTable()
+    retrieval: RetrievalTable = RetrievalTable()
+    pipeline: PipelineTable = PipelineTable()
+    memory: MemoryTable = MemoryTable()
+    thresholds: dict[str, float] = PydanticField(default_factory=dict)
+    modules: dict[str, dict[str, Any]] = PydanticField(
+        default_factory=dict, description="decoding parameters by tag: modules.srm.top_p"
+    )
+
+    def pipeline_for(self, dialect: str) -> Pipeline:
+        """The pipeline, with the dialect's decoding parameters under the settings' own."""
+        sampling: dict[str, Sampling] = dict(family(dialect))
+        for tag, values in self.modules.items():
+            sampling[tag] = override(sampling[tag], values, f"modules.{tag}")
+        values = self.pipeline.model_dump()
+        if values["combined_response"] not in ("", *MODULES):
+            raise UsageError(
+                f"pipeline.combined_response is {values['combined_response']!r}, not a module."
+            )
+        return Pipeline(**values, sampling=sampling, thresholds=dict(self.thresholds))
+
+    def memory_rules(self) -> MemoryRules:
+        """The rules of memory."""
+        return MemoryRules(**self.memory.model_dump())
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings and, for every value that is not a default, the layer it came from."""
+
+    settings: Settings
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """(dotted name, value, layer) of every setting; secrets as stars."""
+        for name, value in _flat(self.settings.model_dump()):
+            shown = "" if value is None else str(value)
+            yield name, shown, self.origin.get(name, "default")
+
+
+Layer = tuple[str, Mapping[str, Any]]
+
+
+def load(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    settings_files: Sequence[Path],
+    *,
+    dialect: str = "",
+) -> Loaded:
+    """Read and check all layers.
+
+    Args:
+        flags: dotted name to value, from the command line.
+        settings_files: TOML files, least important first; those that do not exist are skipped.
+        dialect: the model's own dialect, once it is known, for its profile.
+
+    Raises:
+        UsageError: a file cannot be read, a name is unknown, a value is wrong; it names the
+            setting and the layer.
+    """
+    given: list[Layer] = [(str(path), _read_file(path)) for path in settings_files if path.exists()]
+    given += [(f"environment {name}", table) for name, table in _environment(environ)]
+    given += [("command line", _nested(name, value)) for name, value in flags.items()]
+    model = _last(given, "model") or Settings.model_fields["model"].default
+    dialect = _last(given, "dialect") or dialect
+    preset = _last(given, "preset") or Settings.model_fields["preset"].default
+    layers = [*_profiles(str(model), str(dialect)), (f"preset {preset}", _preset(str(preset)))]
+    return _checked([*layers, *given])
+
+
+def presets() -> list[str]:
+    """Names of the built-in presets."""
+    folder = files(__package__) / "presets"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.is_file())
+
+
+# --- layers ---------------------------------------------------------------------------------
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"The settings file {path} cannot be read: {error}.") from error
+
+
+def _environment(environ: Mapping[str, str]) -> Iterator[Layer]:
+    """``BB3_RETRIEVAL__READ_PAGES=no`` is ``retrieval.read_pages``; those of tests are not ours."""
+    for name in sorted(environ):
+        if name.startswith("BB3_") and not name.startswith("BB3_TEST_"):
+            dotted = name.removeprefix("BB3_").lower().replace("__", ".")
+            yield name, _nested(dotted, environ[name])
+
+
+def _nested(dotted: str, value: Any) -> Mapping[str, Any]:
+    """A table of tables with one value. A tag stands for its table under ``modules``."""
+    parts = dotted.split(".")
+    if parts[0] in MODULES:
+        parts = ["modules", *parts]
+    if not all(parts):
+        raise UsageError(f"{dotted!r} is not the name of a setting.")
+    for part in reversed(parts):
+        value = {part: value}
+    return value  # type: ignore[no-any-return]
+
+
+def _profiles(model: str, dialect: str) -> Iterator[Layer]:
+    name = model.replace("\\", "/").rsplit("/", 1)[-1].rsplit("#", 1)[-1].lower()
+    table = tomllib.loads((files(__package__) / "profiles.toml").read_text(encoding="utf-8"))
+    for profile in table["profile"]:
+        match = profile["match"]
+        if fnmatch.fnmatch(name, match.get("name", "*")) and (
+            match.get("dialect", dialect) == dialect
+        ):
+            yield f"profile of {match.get('name') or 'dialect ' + dialect}", profile["settings"]
+
+
+def _preset(name: str) -> Mapping[str, Any]:
+    source = files(__package__) / "presets" / f"{name}.toml"
+    if name not in presets():
+        raise UsageError(
+            f"There is no preset {name!r}.", remedy=f"There are: {', '.join(presets())}."
+        )
+    return tomllib.loads(source.read_text(encoding="utf-8"))
+
+
+def _last(layers: Sequence[Layer], name: str) -> Any:
+    values = [table[name] for _, table in layers if name in table]
+    return values[-1] if values else None
+
+
+def _checked(layers: Sequence[Layer]) -> Loaded:
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for layer, table in layers:
+        for name, value in _flat(table):
+            origin[name] = layer
+            _put(merged, name, value)
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise UsageError(" ".join(_explained(error, origin))) from None
+    for tag in settings.thresholds:
+        if tag not in ("sdm", "mdm"):
+            raise UsageError(f"thresholds.{tag}: only the decisions sdm and mdm have a threshold.")
+    for tag, values in settings.modules.items():
+        if tag not in MODULES:
+            layer = next(v for k, v in origin.items() if k.startswith(f"modules.{tag}"))
+            raise UsageError(
+                f"modules.{tag} ({layer}): there is no module {tag!r}.",
+                remedy=f"There are: {' '.join(MODULES)}.",
+            )
+        override(Sampling(max_tokens=4096), values, f"modules.{tag}")
+    return Loaded(settings, origin)
+
+
+def _explained(error: ValidationError, origin: Mapping[str, str]) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        layer = next((v for k, v in origin.items() if k == name or k.startswith(f"{name}.")), "")
+        if problem["type"] == "extra_forbidden":
+            yield f"{name} ({layer}) is not a setting; `bb3 config show` lists them."
+        else:
+            yield f"{name} ({layer}): {problem['msg']}."
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        dotted = f"{before}{name}"
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{dotted}.")
+        elif not isinstance(value, Mapping):
+            yield dotted, value
+
+
+def _put(table: dict[str, Any], dotted: str, value: Any) -> None:
+    *path, name = dotted.split(".")
+    for part in path:
+        inner = table.setdefault(part, {})
+        if not isinstance(inner, dict):
+            inner = table[part] = {}
+        table = inner
+    table[name] = value

@@ -1,0 +1,169 @@
+"""The agent: everything a conversation needs, and turns as streams of events."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from bb3.chat.ask import Asker
+from bb3.chat.pipeline import Pipeline
+from bb3.chat.replay import Recording
+from bb3.chat.state import Session, TurnState
+from bb3.chat.turn import turn
+from bb3.core.errors import InputError
+from bb3.core.events import Event
+from bb3.core.ports import Embedder, LanguageModel, SearchProvider, Store
+from bb3.core.types import Conversation, Speaker, Trace, Turn, TurnStatus, now
+from bb3.memory.book import MemoryBook
+from bb3.memory.rules import MemoryRules
+from bb3.modules.dialects import Dialect
+from bb3.safety.guard import Guard
+
+MESSAGE_CHARACTERS = 20_000
+"""Longest message of a user; a longer one is refused, not cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """The parts, chosen by ``bb3.app.build``, and what one does with them.
+
+    One agent serves many conversations at once: it keeps nothing between turns; a Session does.
+    """
+
+    model: LanguageModel
+    dialect: Dialect
+    store: Store
+    guard: Guard
+    pipeline: Pipeline
+    rules: MemoryRules = MemoryRules()
+    search: SearchProvider | None = None
+    embedder: Embedder | None = None
+    persona: tuple[str, ...] = ()
+    tell_date: bool = False
+
+    async def open(self, user: str, *, resume: bool = True) -> Session:
+        """A session of a user: the last conversation taken up again, or a new one.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        conversation = await self.store.latest_conversation(user) if resume else None
+        if conversation is None:
+            conversation = await self.store.start_conversation(user)
+        session = Session(
+            conversation=conversation,
+            book=MemoryBook(self.store, user, embedder=self.embedder, rules=self.rules),
+            persona=self.persona,
+        )
+        window = 2 * self.pipeline.window
+        turns = await self.store.turns(conversation.id, limit=window)
+        session.turns = [t for t in turns if t.status is not TurnStatus.BLOCKED]
+        if last := await self.store.latest_trace(conversation.id):
+            for call in last.calls:
+                if call.module in ("ckm", "mkm", "skm") and call.output:
+                    session.earlier.setdefault(call.module, []).append(call.output)
+        return session
+
+    async def chat(
+        self, session: Session, text: str, *, seed: int | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """One turn, as events. Closing the iterator stops the reply; what was shown is kept.
+
+        Args:
+            seed: makes the turn reproducible; None: drawn.
+
+        Raises:
+            InputError: the message is empty, too long, or not text.
+        """
+        message = Turn(speaker=Speaker.USER, text=checked(text))
+        async for event in self._run(session, message, seed, Recording(), self.store):
+            yield event
+
+    async def replay(
+        self, trace: Trace, edits: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """A recorded turn again, with the answers of some modules changed; nothing is stored.
+
+        Raises:
+            UsageError: an edit names no module.
+        """
+        recording = Recording(trace, dict(edits or {}))
+        session = Session(
+            conversation=Conversation(user="", id=trace.conversation),
+            book=MemoryBook(self.store, "", embedder=self.embedder, rules=self.rules),
+            turns=list(trace.history),
+            persona=self.persona,
+        )
+        async for event in self._run(session, trace.user, trace.seed, recording, None):
+            yield event
+
+    async def _run(
+        self,
+        session: Session,
+        message: Turn,
+        seed: int | None,
+        recording: Recording,
+        store: Store | None,
+    ) -> AsyncGenerator[Event, None]:
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        if seed is None:
+            seed = random.getrandbits(31)
+        asker = Asker(
+            model=self.model,
+            dialect=self.dialect,
+            pipeline=self.pipeline,
+            seed=seed,
+            emit=events.put_nowait,
+            recording=recording,
+        )
+        state = TurnState(
+            session=session,
+            user=message,
+            pipeline=self.pipeline,
+            asker=asker,
+            guard=self.guard,
+            search=self.search,
+            store=store,
+            send=events.put_nowait,
+            seed=seed,
+            today=f"{now():%A, %d %B %Y}" if self.tell_date else "",
+        )
+        asker.emit = state.emit
+        running = asyncio.create_task(turn(state))
+        running.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+            await running
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    async def aclose(self) -> None:
+        """Free the model, the search and the store."""
+        await self.model.aclose()
+        if self.search is not None:
+            await self.search.aclose()
+        await self.store.aclose()
+
+    def with_pipeline(self, pipeline: Pipeline) -> Agent:
+        """The same parts under other settings of the turn."""
+        return replace(self, pipeline=pipeline)
+
+
+def checked(text: str) -> str:
+    """A user's message as it may enter: text, not empty, not too long. Raises InputError."""
+    if len(text) > MESSAGE_CHARACTERS:
+        raise InputError(
+            f"The message has {len(text):,} characters; at most {MESSAGE_CHARACTERS:,} are read.",
+            remedy="Send it in parts, or put the text into a file for `bb3 index`.",
+        )
+    clean = "".join(c for c in text if c in "\n\t" or (c.isprintable() or c > "\x9f"))
+    clean = clean.encode("utf-8", "replace").decode("utf-8").strip()
+    if not clean:
+        raise InputError("The message is empty.")
+    return clean

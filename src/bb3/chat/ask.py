@@ -1,0 +1,183 @@
+"""Asking one module: prompt, model, answer, and the record of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from bb3.chat.pipeline import Pipeline
+from bb3.chat.replay import Recording
+from bb3.core.errors import Bb3Error, ModelTimeout
+from bb3.core.events import Degraded, Event, Working
+from bb3.core.ports import GenerationRequest, GenerationResult, LanguageModel, Prompt, Sampling
+from bb3.core.types import ModuleCall
+from bb3.modules.catalog import MODULES, Module
+from bb3.modules.context import Context
+from bb3.modules.dialects import Dialect, fit
+
+
+@dataclass(slots=True)
+class Asker:
+    """Asks modules on behalf of one turn and keeps the record (``calls``).
+
+    A failing module raises nothing: it is recorded with its error, told as a ``Degraded``
+    event, and has no answer (None).
+    """
+
+    model: LanguageModel
+    dialect: Dialect
+    pipeline: Pipeline
+    seed: int
+    emit: Callable[[Event], None]
+    recording: Recording = field(default_factory=Recording)
+    calls: list[ModuleCall] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+    _asked: dict[str, int] = field(default_factory=dict)
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the turn began."""
+        return (time.perf_counter() - self.began) * 1000
+
+    async def generate(
+        self, tag: str, context: Context, sampling: Sampling | None = None
+    ) -> ModuleCall | None:
+        """The module's answer, or None when it failed."""
+        call, request = await self._prepare(tag, context, sampling)
+        if known := self.recording.answer(call):
+            return self._keep(known)
+
+        async def work() -> ModuleCall:
+            (result,) = await self.model.generate([request])
+            return self._answered(call, result)
+
+        return await self._guarded(call, work)
+
+    async def decide(self, tag: str, context: Context) -> ModuleCall | None:
+        """A decision: ``output`` is ``yes`` or ``no``, ``logprob`` the log-odds of yes where
+        the model can score; the model's free text is never trusted where it can."""
+        call, request = await self._prepare(tag, context, None)
+        if known := self.recording.answer(call):
+            return self._keep(known)
+        yes, no = self.dialect.answers(MODULES[tag])
+
+        async def work() -> ModuleCall:
+            if self.model.can_score:
+                scores = await self.model.score(request, (yes, no))
+                odds = scores.logprobs[0] - scores.logprobs[1]
+                said = "yes" if odds > self.pipeline.thresholds.get(tag, 0.0) else "no"
+                return self._done(call, output=said, logprob=odds, tokens=scores.tokens)
+            (result,) = await self.model.generate([request])
+            answer = self.dialect.read(MODULES[tag], result.text)
+            return replace(
+                self._answered(call, result), output="yes" if says_yes(answer, yes, no) else "no"
+            )
+
+        return await self._guarded(call, work)
+
+    async def stream(
+        self, tag: str, context: Context, sampling: Sampling | None = None
+    ) -> AsyncGenerator[str | ModuleCall, None]:
+        """Pieces of the answer as they come, then the ModuleCall; nothing more after a failure."""
+        call, request = await self._prepare(tag, context, sampling)
+        if known := self.recording.answer(call):
+            yield known.output
+            yield self._keep(known)
+            return
+        self.emit(Working(step=tag))
+        written = ""
+        try:
+            async with aclosing(self.model.stream(request)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, GenerationResult):
+                        yield self._keep(self._answered(call, piece))
+                        return
+                    written += piece
+                    yield piece
+        except Bb3Error as error:
+            self._fail(call, str(error), written)
+
+    # --- the parts -----------------------------------------------------------------------
+
+    async def _prepare(
+        self, tag: str, context: Context, sampling: Sampling | None
+    ) -> tuple[ModuleCall, GenerationRequest]:
+        module = MODULES[tag]
+        sampling = sampling or self.pipeline.sampling[tag]
+        seed = self._seed(tag)
+        prompt = await self._fit(module, context, sampling)
+        call = ModuleCall(
+            module=tag,
+            dialect=self.dialect.name,
+            prompt=prompt.written_out(),
+            documents=prompt.documents,
+            started_ms=self.elapsed_ms(),
+            seed=seed,
+        )
+        request = GenerationRequest(
+            prompt=prompt,
+            module=tag,
+            sampling=sampling,
+            seed=seed,
+            deadline_s=self.pipeline.module_deadline_s,
+        )
+        return call, request
+
+    async def _fit(self, module: Module, context: Context, sampling: Sampling) -> Prompt:
+        room = self.model.context_tokens - sampling.max_tokens
+        return await fit(self.dialect, module, context, self.model.count_tokens, room)
+
+    def _seed(self, tag: str) -> int:
+        """The same for the n-th call of a module in a turn with the same seed, whatever runs
+        beside it."""
+        count = self._asked[tag] = self._asked.get(tag, 0) + 1
+        return zlib.crc32(f"{self.seed}:{tag}:{count}".encode())
+
+    async def _guarded(self, call: ModuleCall, work: Callable[[], object]) -> ModuleCall | None:
+        self.emit(Working(step=call.module))
+        try:
+            async with asyncio.timeout(self.pipeline.module_deadline_s):
+                return self._keep(await work())  # type: ignore[misc]
+        except TimeoutError:
+            late = ModelTimeout(f"No answer within {self.pipeline.module_deadline_s:g} s.")
+            self._fail(call, str(late))
+        except Bb3Error as error:
+            self._fail(call, str(error))
+        return None
+
+    def _answered(self, call: ModuleCall, result: GenerationResult) -> ModuleCall:
+        return self._done(
+            call,
+            output=self.dialect.read(MODULES[call.module], result.text),
+            raw=result.text,
+            logprob=result.logprob,
+            tokens=result.tokens,
+        )
+
+    def _done(self, call: ModuleCall, **fields: object) -> ModuleCall:
+        ms = self.elapsed_ms() - call.started_ms
+        return replace(call, ms=ms, **fields)  # type: ignore[arg-type]
+
+    def _keep(self, call: ModuleCall) -> ModuleCall:
+        self.calls.append(call)
+        return call
+
+    def _fail(self, call: ModuleCall, reason: str, written: str = "") -> None:
+        self._keep(self._done(call, error=reason, raw=written))
+        self.emit(Degraded(step=call.module, reason=reason))
+
+
+def says_yes(answer: str, yes: str, no: str) -> bool:
+    """Whether a generated decision means yes: its beginning is that of yes and not of no.
+
+    "search" is the beginning of neither "do not search" nor of anything else, but a longer
+    label is tried first, so that labels of which one begins the other are told apart.
+    """
+    said = answer.strip().lower()
+    for label, means in sorted(((yes, True), (no, False)), key=lambda pair: -len(pair[0])):
+        if said.startswith(label.strip().lower()):
+            return means
+    return False

@@ -1,0 +1,65 @@
+"""Keeping what was said: before it is shown, so that no crash loses what somebody saw."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import replace
+
+from bb3.chat.state import TurnState
+from bb3.core.errors import StoreError
+from bb3.core.events import Degraded
+from bb3.core.types import Speaker, Trace, Turn, TurnStatus
+
+
+async def keep_turn(state: TurnState, turn: Turn) -> None:
+    """Store a turn. A store that fails does not stop the conversation; it is told once a turn."""
+    if state.store is not None:
+        await _kept(state, state.store.save_turn(state.session.conversation.id, turn))
+
+
+async def keep_trace(state: TurnState, trace: Trace) -> None:
+    """Store the trace, as a turn is stored."""
+    if state.store is not None:
+        await _kept(state, state.store.save_trace(trace))
+
+
+async def _kept(state: TurnState, saving: Awaitable[None]) -> None:
+    try:
+        await saving
+    except StoreError as error:
+        if not state.store_failed:
+            state.store_failed = True
+            state.emit(Degraded(step="store", reason=str(error)))
+
+
+class Draft:
+    """The bot's turn while it is being written."""
+
+    def __init__(self, state: TurnState) -> None:
+        self._state = state
+        self._turn = Turn(speaker=Speaker.BOT, text="", status=TurnStatus.DRAFT)
+
+    @property
+    def text(self) -> str:
+        """What was shown so far."""
+        return self._turn.text
+
+    async def grow(self, piece: str) -> None:
+        """Store the draft with a further piece."""
+        self._turn = replace(self._turn, text=self._turn.text + piece)
+        await keep_turn(self._state, self._turn)
+
+    async def discard(self) -> None:
+        """Begin anew, under the same id."""
+        self._turn = replace(self._turn, text="")
+
+    async def close(self, status: TurnStatus, text: str | None = None) -> Turn:
+        """The turn as it stays: with the final text, or with what was shown. A turn of which
+        nothing was shown is not kept."""
+        turn = self._turn = replace(
+            self._turn, text=self._turn.text if text is None else text, status=status
+        )
+        if turn.text:
+            await keep_turn(self._state, turn)
+            self._state.session.turns.append(turn)
+        return turn

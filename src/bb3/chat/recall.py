@@ -1,0 +1,29 @@
+"""Step: the memories that this turn may use."""
+
+from __future__ import annotations
+
+from bb3.chat.state import TurnState
+from bb3.core.errors import Bb3Error
+from bb3.core.events import Degraded, Recalled
+from bb3.core.types import Memory
+
+
+async def recall(state: TurnState) -> tuple[Memory, ...]:
+    """The memories available to mkm: best first for the user's message, or, for models trained
+    on them so, in the order they were written."""
+    try:
+        memories = await state.session.book.recall(
+            state.user.text,
+            known=state.known,
+            conversation=state.session.conversation.id,
+            rng=state.rng,
+        )
+    except Bb3Error as error:
+        state.emit(Degraded(step="memory", reason=str(error)))
+        return ()
+    if state.asker.dialect.trained:
+        order = {memory.id: place for place, memory in enumerate(state.known)}
+        memories.sort(key=lambda memory: order[memory.id])
+    state.recalled = tuple(memories)
+    state.emit(Recalled(memories=state.recalled))
+    return state.recalled

@@ -1,0 +1,62 @@
+"""Step, after the reply is out: what is worth remembering of either turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bb3.chat.state import TurnState
+from bb3.core.errors import Bb3Error
+from bb3.core.events import Degraded, Remembered
+from bb3.core.text import sentences
+from bb3.core.types import MemoryOrigin, Turn
+from bb3.memory.admit import Admission
+
+
+async def remember(state: TurnState, reply: Turn | None) -> None:
+    """Ask for a memory of the user's turn and of the bot's, and write those that hold."""
+    turns = []
+    if state.pipeline.remember:
+        turns.append(state.user)
+    if state.pipeline.remember_own and reply is not None:
+        turns.append(reply)
+    calls = await asyncio.gather(
+        *(state.asker.generate("mgm", state.context(turns=(turn,))) for turn in turns)
+    )
+    for turn, call in zip(turns, calls, strict=True):
+        if call is not None and call.output:
+            await _write(state, turn, call.output)
+
+
+async def _write(state: TurnState, turn: Turn, text: str) -> None:
+    """A memory that a model made up gives way to the speaker's own words, if those hold."""
+    if await _admitted(state, turn, text) or state.asker.dialect.trained:
+        return
+    for sentence in sentences(turn.text):
+        await _admitted(state, turn, sentence)
+
+
+async def _admitted(state: TurnState, turn: Turn, text: str) -> bool:
+    """Whether the memory is now known: written, or known before."""
+    if not (await state.guard.check(text, turn.speaker.value)).safe:
+        return False
+    try:
+        admission = await state.session.book.remember(
+            text,
+            speaker=turn.speaker,
+            origin=MemoryOrigin.MODULE,
+            conversation=state.session.conversation.id,
+            message=turn.id,
+            source=None if state.asker.dialect.trained else turn.text,
+            person1=turn.speaker,
+        )
+    except Bb3Error as error:
+        state.emit(Degraded(step="memory", reason=str(error)))
+        return True  # another wording will not mend the store
+    if admission.memory is not None:
+        state.written.append(admission.memory)
+        state.emit(Remembered(memory=admission.memory, replaced=admission.replaced))
+    return bool(admission) or _known(admission)
+
+
+def _known(admission: Admission) -> bool:
+    return admission.reason == "already known"

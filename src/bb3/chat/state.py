@@ -1,0 +1,105 @@
+"""What the steps of one turn share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from bb3.chat.ask import Asker
+from bb3.chat.pipeline import Pipeline
+from bb3.chat.replay import Recording
+from bb3.core.events import Done, Event, Token, Working
+from bb3.core.ports import SearchProvider, Store
+from bb3.core.types import Conversation, Document, Memory, Turn
+from bb3.memory.book import MemoryBook
+from bb3.modules.context import Context
+from bb3.safety.guard import Guard
+
+
+@dataclass(slots=True)
+class Session:
+    """A conversation in progress: what the store knows of it, at hand.
+
+    Attributes:
+        turns: what was said and shown, oldest first, without what the guard held back.
+        earlier: answers of the knowledge modules by tag, oldest first.
+        persona: lines about the bot that the operator wrote.
+    """
+
+    conversation: Conversation
+    book: MemoryBook
+    turns: list[Turn] = field(default_factory=list)
+    earlier: dict[str, list[str]] = field(default_factory=dict)
+    persona: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class TurnState:
+    """One turn on its way. The steps read it, and write what they found into the lower part."""
+
+    session: Session
+    user: Turn
+    pipeline: Pipeline
+    asker: Asker
+    guard: Guard
+    search: SearchProvider | None
+    store: Store | None
+    """None: nothing is kept (a replay)."""
+    send: Callable[[Event], None]
+    seed: int
+    today: str = ""
+
+    known: tuple[Memory, ...] = ()
+    history: tuple[Turn, ...] = ()
+    query: str = ""
+    documents: tuple[Document, ...] = ()
+    recalled: tuple[Memory, ...] = ()
+    used: tuple[Memory, ...] = ()
+    knowledge: dict[str, str] = field(default_factory=dict)
+    written: list[Memory] = field(default_factory=list)
+    first_token_ms: float | None = None
+    replied_by: str = ""
+    store_failed: bool = False
+    told: list[Event] = field(default_factory=list)
+
+    def emit(self, event: Event) -> None:
+        """Tell what happens, and note it for the trace (the pieces of the reply aside)."""
+        if not isinstance(event, Token | Working | Done):
+            self.told.append(event)
+        self.send(event)
+
+    @property
+    def rng(self) -> random.Random:
+        """Dice that fall the same way when the turn is run again."""
+        return random.Random(self.seed)  # noqa: S311 - a conversation, not a secret
+
+    @property
+    def recording(self) -> Recording:
+        """What is known of the answers beforehand, in a replay."""
+        return self.asker.recording
+
+    def context(self, **fields: object) -> Context:
+        """The conversation up to the user's turn, and what the module is to see besides."""
+        turns = (*self.history, self.user)
+        base = Context(
+            turns=recent(turns, self.pipeline.window),
+            persona=self.session.persona,
+            today=self.today,
+            style=self.pipeline.style,
+        )
+        return replace(base, **fields)  # type: ignore[arg-type]
+
+    def earlier(self, tag: str) -> tuple[str, ...]:
+        """What the module answered on earlier turns."""
+        return tuple(self.session.earlier.get(tag, ()))
+
+
+def recent(turns: tuple[Turn, ...], window: int) -> tuple[Turn, ...]:
+    """The last turns, at most ``window``, beginning at a multiple of half of it: the beginning
+    stays put for many turns, so that prompts keep their beginning and engines their cache."""
+    if len(turns) <= window:
+        return turns
+    step = max(window // 2, 1)
+    start = -(-(len(turns) - window) // step) * step
+    return turns[start:]

@@ -1,0 +1,100 @@
+"""One turn of conversation, as the diagram in docs/architecture.md draws it.
+
+user's message
+  → guard ──────────── held back → canned reply
+  → decide             sdm ∥ mdm
+  → know               sgm → search → skm  ∥  recall → mkm  ∥  ckm
+  → respond            crm, mrm, srm, vrm or grm, streamed through the guard
+  → remember           mgm on both turns, after the reply is out
+  → trace
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bb3.chat.decide import decide
+from bb3.chat.keep import keep_trace, keep_turn
+from bb3.chat.know import know
+from bb3.chat.remember import remember
+from bb3.chat.respond import CANNED, open_conversation, respond, respond_canned
+from bb3.chat.state import TurnState
+from bb3.core.errors import Bb3Error
+from bb3.core.events import Blocked, Degraded, Done, event_data
+from bb3.core.types import Memory, Trace, Turn, TurnStatus
+
+OPENING = "Opening"
+"""The message that asks the bot to begin, when there are memories to begin with."""
+
+
+async def turn(state: TurnState) -> Trace:
+    """Run the turn to its end. Everything on the way is told by ``state.emit``."""
+    state.history = tuple(state.session.turns)
+    state.known = await _known(state)
+
+    if state.pipeline.opening and state.user.text == OPENING and state.known:
+        reply = await open_conversation(state)
+        return await _finish(state, reply, remembering=False)
+
+    context = [earlier.text for earlier in state.history[-4:]]
+    ruling = await state.guard.check(state.user.text, "user", context)
+    if ruling.degraded:
+        state.emit(Degraded(step="guard", reason=ruling.degraded))
+    if not ruling.safe:
+        state.emit(Blocked(side="user", label=ruling.label, by=ruling.by))
+        await keep_turn(state, replace(state.user, status=TurnStatus.BLOCKED))
+        reply = await respond_canned(state)
+        return await _finish(state, reply, remembering=False)
+
+    await keep_turn(state, state.user)
+    state.session.turns.append(state.user)
+    await know(state, await decide(state))
+    reply = await respond(state)
+    return await _finish(state, reply, remembering=True)
+
+
+async def _known(state: TurnState) -> tuple[Memory, ...]:
+    if state.recording.trace is not None:
+        return state.recording.trace.memories
+    try:
+        return tuple(await state.session.book.known())
+    except Bb3Error as error:
+        state.emit(Degraded(step="memory", reason=str(error)))
+        return ()
+
+
+async def _finish(state: TurnState, reply: Turn, *, remembering: bool) -> Trace:
+    """What the reader need not wait for: memories, their age, the trace."""
+    ms = state.asker.elapsed_ms()
+    if state.store is not None:
+        if remembering:
+            await remember(state, reply if state.replied_by != CANNED else None)
+        await _age(state)
+    trace = Trace(
+        conversation=state.session.conversation.id,
+        user=state.user,
+        reply=reply,
+        history=state.history,
+        memories=state.known,
+        calls=tuple(state.asker.calls),
+        query=state.query,
+        documents=state.documents,
+        recalled=tuple(memory.text for memory in state.used),
+        written=tuple(memory.text for memory in state.written),
+        events=tuple(event_data(event) for event in state.told),
+        pipeline=state.pipeline.data(),
+        model=state.asker.model.name,
+        seed=state.seed,
+        ms=ms,
+        first_token_ms=state.first_token_ms,
+    )
+    await keep_trace(state, trace)
+    state.emit(Done(trace=trace))
+    return trace
+
+
+async def _age(state: TurnState) -> None:
+    try:
+        await state.session.book.used([memory.id for memory in state.used])
+    except Bb3Error as error:
+        state.emit(Degraded(step="memory", reason=str(error)))
