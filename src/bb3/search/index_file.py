@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bb3.core.errors import SearchError
 from bb3.core.types import Document, Vector
@@ -102,20 +102,20 @@ class IndexFile:
     @classmethod
     def create(cls, path: Path, attribution: str) -> Self:
         """Make an empty index, or open the one that is there (an interrupted build)."""
-        if path.exists() and path.stat().st_size:
-            index = cls.open(path)
-            with index.transaction() as db:
-                index.set_attribution(db, attribution)
-            return index
         with sqlite_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             index = cls(path, connect(path))
-            index.connection.execute("PRAGMA journal_mode = WAL")
+            try:
+                if is_empty(index.connection):
+                    index.connection.execute("PRAGMA journal_mode = WAL")
+                    with index.transaction() as db:
+                        make_tables(db)
+            finally:
+                index.close()
+        index = cls.open(path)
+        if attribution and attribution != index.attribution():
             with index.transaction() as db:
-                for statement in SCHEMA.split(";\n"):
-                    db.execute(statement)
-                db.execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
-                index.set_attribution(db, attribution)
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('attribution', ?)", (attribution,))
         return index
 
     @classmethod
@@ -126,20 +126,16 @@ class IndexFile:
             )
         with sqlite_errors(path):
             index = cls(path, connect(path))
-            try:
-                row = index.connection.execute(
-                    "SELECT value FROM meta WHERE key = 'format'"
-                ).fetchone()
-            except sqlite3.Error:
-                index.close()
-                raise
-            if row is None or row[0] != FORMAT:
-                index.close()
-                found = row[0] if row else "none"
+        try:
+            [(found,)] = index.select("SELECT value FROM meta WHERE key = 'format'") or [("none",)]
+            if found != FORMAT:
                 raise SearchError(
                     f"The search index {path} has format {found!r}, this version reads {FORMAT!r}.",
                     remedy="Build it again with `bb3 index`.",
                 )
+        except SearchError:
+            index.close()
+            raise
         return index
 
     def close(self) -> None:
@@ -157,17 +153,14 @@ class IndexFile:
                 raise
             self.connection.execute("COMMIT")
 
-    def set_attribution(self, db: sqlite3.Connection, attribution: str) -> None:
-        if attribution:
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('attribution', ?)", (attribution,))
-
     def attribution(self) -> str:
-        row = self.select("SELECT value FROM meta WHERE key = 'attribution'").fetchone()
-        return str(row[0]) if row else ""
+        rows = self.select("SELECT value FROM meta WHERE key = 'attribution'")
+        return str(rows[0][0]) if rows else ""
 
-    def select(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+    def select(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """All rows of a query."""
         with sqlite_errors(self.path):
-            return self.connection.execute(sql, parameters)
+            return self.connection.execute(sql, parameters).fetchall()
 
     def add(self, documents: Iterable[Document]) -> tuple[Changes, set[str]]:
         """Insert or replace documents in one transaction; returns their keys too."""
@@ -202,7 +195,7 @@ class IndexFile:
         documents, count, vectors = self.select(
             "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM passages),"
             " (SELECT count(*) FROM vectors)"
-        ).fetchone()
+        )[0]
         return Stats(
             documents=documents,
             passages=count,
@@ -223,14 +216,14 @@ class IndexFile:
         return [Candidate(*row) for row in rows]
 
     def passage_count(self) -> int:
-        return int(self.select("SELECT count(*) FROM passages").fetchone()[0])
+        return int(self.select("SELECT count(*) FROM passages")[0][0])
 
     def frequency(self, expression: str) -> int:
         """How many passages match an FTS5 expression."""
-        row = self.select(
+        rows = self.select(
             "SELECT count(*) FROM passage_fts WHERE passage_fts MATCH ?", (expression,)
-        ).fetchone()
-        return int(row[0])
+        )
+        return int(rows[0][0])
 
     def matching(self, expression: str, among: Sequence[int]) -> set[int]:
         """Which of the passages match an FTS5 expression."""
@@ -241,11 +234,12 @@ class IndexFile:
         )
         return {row[0] for row in rows}
 
-    def vectors(self, model: str, among: Sequence[int]) -> dict[int, Vector[float]]:
-        """The embeddings that are there already, by passage."""
+    def vectors(self, model: str, dim: int, among: Sequence[int]) -> dict[int, Vector[float]]:
+        """The embeddings of ``dim`` floats that are there already, by passage."""
         rows = self.select(
-            f"SELECT passage, vector FROM vectors WHERE model = ? AND passage IN ({marks(among)})",  # noqa: S608 (placeholders only)
-            (model, *among),
+            "SELECT passage, vector FROM vectors WHERE model = ? AND length(vector) = ?"  # noqa: S608 (placeholders)
+            f" AND passage IN ({marks(among)})",
+            (model, dim * Vector("f").itemsize, *among),
         )
         return {passage: Vector("f", blob) for passage, blob in rows}
 
@@ -253,9 +247,24 @@ class IndexFile:
         """Store embeddings; those of passages that are gone meanwhile are dropped."""
         with self.transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO vectors SELECT id, ?, ? FROM passages WHERE id = ?",
+                "INSERT OR REPLACE INTO vectors (passage, model, vector)"
+                " SELECT id, ?, ? FROM passages WHERE id = ?",
                 ((model, vector.tobytes(), passage) for passage, vector in vectors.items()),
             )
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Whether a database has no tables yet."""
+    return db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+
+
+def make_tables(db: sqlite3.Connection) -> None:
+    """The tables of an empty index, unless another process was quicker."""
+    if not is_empty(db):
+        return
+    for statement in SCHEMA.split(";\n"):
+        db.execute(statement)
+    db.execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -148,7 +148,7 @@ class LocalIndex:
         """
         found = found[:EMBEDDED]
         ids = [e.passage.passage for e in found]
-        vectors = await self._run(lambda: self._file.vectors(embedder.name, ids))
+        vectors = await self._run(lambda: self._file.vectors(embedder.name, embedder.dim, ids))
         missing = [e.passage for e in found if e.passage.passage not in vectors]
         try:
             asked, *made = await embedder.embed([query, *(f"{p.title}. {p.text}" for p in missing)])

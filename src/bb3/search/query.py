@@ -32,7 +32,7 @@ STOP_WORDS = frozenset(
     there these they thing things think this those though through to too type under until up
     upon us very want was wasn we well were weren what when where which while who whom whose
     why will with won would wouldn yes yet you
-    """.split()  # noqa: SIM905 (a page of quotes would be unreadable)
+    """.split()
 )
 """Words that say that something is asked, not what."""
 
@@ -43,7 +43,7 @@ ASPECT_WORDS = frozenset(
     founder happen happened high history invent invented inventor life live lives long made old
     paint painted painter play plays rules sculpted speak start started tall tallest work works
     write writer writes written wrote
-    """.split()  # noqa: SIM905
+    """.split()
 )
 """Words that name the sort of fact wanted. Texts tell it in other words ("hamlet is a tragedy
 by ..." answers "who wrote hamlet"), so missing ones count against a passage only a little.
@@ -54,7 +54,7 @@ TIE_WORDS = frozenset(
     """
     currently latest mine my myself nearby now our ours today tomorrow tonight yesterday your
     yours yourself
-    """.split()  # noqa: SIM905
+    """.split()
 )
 """Words that tie a question to the person or the hour that asks. No stored text answers "what is
 my dog called", only a title that has the word itself ("My Way") can be meant.
@@ -89,7 +89,7 @@ def parse(text: str) -> Query:
         return Query(())
     words = [CLITIC.sub("", word.casefold()) for word in WORD.findall(cleaned)]
     words = [part for word in words for part in re.split("['’]", word) if part]
-    content = [w for w in words if w not in STOP_WORDS and (len(w) > 1 or not w.isascii())]
+    content = [word for word in words if word not in STOP_WORDS]
     chosen = tuple(dict.fromkeys(content or words))[:MAX_WORDS]
     return Query(chosen, tuple(word for word in chosen if word in TIE_WORDS))
 

@@ -2,8 +2,8 @@
 
 The words decide what can be an answer at all: a passage must have most of the query's weight, or
 be named by the query. Meaning (an embedding) orders those, and throws out what only shares words.
-The numbers were chosen on one half of ``tests/search/questions.py``; docs/search.md says what
-they reach on the other.
+The numbers were chosen on the tuned questions of ``tests/search/questions.py``; docs/search.md says
+what they reach on the others.
 """
 
 from __future__ import annotations
