@@ -90,6 +90,6 @@ def _penalties(sampling: Sampling, prompt: Sequence[int], source: Sequence[int])
     if presence or frequency:
         for token, count in Counter(source).items():
             bias[token] -= presence + count * frequency  # type: ignore[assignment]
-    if bias:
-        body["logit_bias"] = [[token, value] for token, value in bias.items() if value]
+    if pairs := [[token, value] for token, value in bias.items() if value]:
+        body["logit_bias"] = pairs
     return body
