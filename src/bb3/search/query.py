@@ -60,13 +60,16 @@ TIE_WORDS = frozenset(
 my dog called", only a title that has the word itself ("My Way") can be meant.
 """
 PERSONAL = re.compile(
-    r"\b(?:did|do|does|am|are|was|were|should|shall|can|could|will|would|have|had) (?:i|we|you)\b"
-    r"(?! (?:tell|know|explain|show|give|think|help|describe|say|find|look|search|please))"
-    r"|\b(?:near|for|with|to|at) me\b|\blast night\b"
+    r"(?<!\bhow )(?<!\bwhy )\b(?:did|do|am|are|was|were|should|shall|can|could|will|would|have|had)"
+    r" (?:i|you)\b(?! (?:tell|know|explain|show|give|think|help|describe|say|find|look|search"
+    r"|please|call|see|get|make|use|play|need))"
+    r"|\bhow (?:are|were) you\b|\b(?:near|for|with|to|at) me\b|\blast night\b"
     r"|\bthis (?:weekend|week|morning|evening|year|month)\b",
     re.IGNORECASE,
 )
-"""The same told by several words ("did I", "near me"); "can you tell" is only polite."""
+"""The same told by several words ("did I", "near me"). "Can you tell" is only polite, and "how do
+you" asks how one does.
+"""
 
 
 @dataclass(frozen=True, slots=True)
