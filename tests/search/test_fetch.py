@@ -284,7 +284,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(
 
 async def both(host: str, port: int, *, allow_private: bool) -> list[str]:
     """Two addresses; nobody listens at the first."""
-    return ["127.0.0.3", "127.0.0.1"]
+    return ["::1", "127.0.0.1"]
 
 
 async def test_cookies_are_not_kept() -> None:

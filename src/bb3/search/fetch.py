@@ -46,7 +46,9 @@ class PageFetcher:
                 "Accept": "text/html, application/xhtml+xml, text/plain;q=0.8",
                 "Accept-Encoding": "identity",
             },
-            timeout=timeout_s,
+            timeout=httpx.Timeout(
+                timeout_s, connect=timeout_s / 3
+            ),  # leaves time for other addresses
             trust_env=False,
         )
 

@@ -281,15 +281,23 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        busy = "locked" in str(error)
-        raise SearchError(
-            f"The search index {path} cannot be used: {error}.",
-            remedy="Another process is writing to it; try again."
-            if busy
-            else "If the disk is not full, delete the file and build it again with `bb3 index`.",
-        ) from error
+        message = f"The search index {path} cannot be used: {error}."
+        raise SearchError(message, remedy=remedy_of(str(error))) from error
     except OSError as error:
         raise SearchError(f"The search index {path} cannot be used: {error}.") from error
+
+
+def remedy_of(complaint: str) -> str:
+    """What can be done about a complaint of SQLite."""
+    if "locked" in complaint:
+        return "Another process is writing to it; try again."
+    if "full" in complaint:
+        return "Free some disk space."
+    if "no such module" in complaint:
+        return "This Python's SQLite lacks FTS5; use a Python built with it."
+    if "readonly" in complaint or "unable to open" in complaint:
+        return "Check that the file and its folder can be read and written."
+    return "Delete the file and build it again with `bb3 index`."
 
 
 def marks(values: Sequence[object]) -> str:
