@@ -113,7 +113,7 @@ def _against(
         elif _subset(old.text, new.text):
             if not rules.refine or _says_no_more(new.text, old.text):
                 return _known(new)
-            if _refines(new.text, old.text):
+            if _alike(new.text, old.text):
                 replaced.append(old)
         elif rules.refine and (_covers(old.text, new.text) or _same(new.text, old, vector)):
             return _known(new)
@@ -132,13 +132,13 @@ def _subset(part: str, whole: str) -> bool:
 
 
 def _says_no_more(new: str, old: str) -> bool:
-    """``new`` has the tokens of ``old`` and none that carries content besides."""
-    return set(content(new)) <= set(content(old)) and negative(new) == negative(old)
+    """``new``, which has all the tokens of ``old``, adds none that carries content."""
+    return set(content(new)) <= set(content(old)) and _alike(new, old)
 
 
-def _refines(new: str, old: str) -> bool:
-    """``new``, which has all the tokens of ``old``, says the same and more: not so "I want to have
-    a dog" and "I have a dog".
+def _alike(new: str, old: str) -> bool:
+    """Both affirm or both deny, by the same kind of verb: not so "I have a dog" and "I want to
+    have a dog".
     """
     return negative(new) == negative(old) and family(new) == family(old)
 

@@ -6,23 +6,27 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bb3.memory.words import NUMBERS, expand, stem, word_set
+from bb3.memory.words import NUMBERS, SPELLINGS, expand, stem, word_set
 
 NOW = r"(?:(?:now|currently|just|recently|have|had|finally|actually|still|then|also) )*"
 STOPS = (
-    r" and | but | with | because | since | where | near | for | after | now\b| these days|[.,;!]|$"
+    r" and | but | with | because | since | where | near | for | from | after | now\b|"
+    r" these days|[.,;!]|$"
 )
 END = rf"(?={STOPS})"
 END_JOB = rf"(?= at | in |{STOPS})"
-BEST = r"(?:all[- ]time |absolute |current |new )?favou?rite"
+BEST = r"(?:all[- ]time |absolute |current |new )?favorite"
 OWN = (
-    "wife|husband|spouse|mother|mom|mum|father|dad|boyfriend|girlfriend|fiancee?|partner|boss|"
+    "wife|husband|spouse|mother|mom|father|dad|boyfriend|girlfriend|fiancee?|partner|boss|"
     "dog|cat|puppy|kitten|horse|parrot|hamster|rabbit|bird|pet|turtle|snake|pony|car|boat"
 )
 """Of these a person mostly has one; brothers and friends are several."""
 
 MOVED = re.compile(rf"^i {NOW}(?:moved|relocated) ")
 NO_PLACE = re.compile(r"^(?:a|an|the|my|our|this|that|some|his|her|their|one|two|another|town)\b")
+NO_EMPLOYER = re.compile(
+    r"^(?:night|home|day|weekends?|the weekend|least|my|myself|him|her|them)\b"
+)
 ONE_OF_SEVERAL = re.compile(
     r"\b(?:also|second|another|other|part[- ]time|on the side|two|both|too)\b"
 )
@@ -44,6 +48,9 @@ OCCUPATIONS = word_set(
     "teacher therapist translator tutor vet veterinarian waiter waitress welder writer "
     "student"
 )
+
+SKILLED = word_set("good great bad terrible better decent amazing avid natural born big huge")
+"""A good cook need not be a cook."""
 
 
 def _table(*rows: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ...]:
@@ -128,7 +135,7 @@ PATTERNS = _table(
         "number of {what}",
         (
             rf"^i {NOW}have (?P<value>\d+|{'|'.join(NUMBERS)}) (?:\w+ )?"
-            r"(?P<what>\w+s|children|people|mice)(?=[ .,!]|$)"
+            r"(?P<what>\w+s|\w*children|people|mice)(?=[ .,!]|$)"
         ),
     ),
 )
@@ -169,8 +176,9 @@ def attributes(text: str) -> Iterator[Attribute]:
 
 
 def plain(text: str) -> str:
-    """Lower case, contractions written out, single spaces."""
-    return re.sub(r"\s+", " ", expand(text)).strip()
+    """Lower case, contractions written out, "we" as "I", British spelling as American."""
+    said = re.sub(r"^we (are )?", lambda we: "i am " if we[1] else "i ", expand(text))
+    return " ".join(SPELLINGS.get(word, word) for word in said.split())
 
 
 def _read(key: str, found: re.Match[str], said: str) -> Attribute | None:
@@ -185,10 +193,15 @@ def _read(key: str, found: re.Match[str], said: str) -> Attribute | None:
         return Attribute(key, years) if years else None
     if key == "home" and NO_PLACE.match(value):
         return None
+    if key == "employer" and NO_EMPLOYER.match(value):
+        return None
     if key in ("job", "occupation", "employer") and ONE_OF_SEVERAL.search(said):
         return None
     if key == "occupation":
-        return Attribute("job", value) if value.split()[-1] in OCCUPATIONS else None
+        *qualities, trade = value.split()
+        if trade not in OCCUPATIONS or SKILLED & set(qualities):
+            return None
+        return Attribute("job", value)
     return Attribute(key, value) if value else None
 
 

@@ -14,7 +14,7 @@ import re
 from bb3.memory.attributes import MOVED, NOW, Attribute, attributes, plain
 from bb3.memory.ground import negative
 from bb3.memory.places import REGIONS
-from bb3.memory.words import content, stem, word_set
+from bb3.memory.words import content, stem, word_set, words
 
 GONE = re.compile(
     rf"^i {NOW}(?:sold|lost|gave away|got rid of|broke up with|do not have|no longer have|"
@@ -89,8 +89,8 @@ def _denies(new: str, old: str) -> bool:
     ours, theirs = _object(new), _object(old)
     if not ours or not theirs or family(new) != family(old):
         return False
-    if ours == theirs:
-        return True
+    if ours == theirs:  # fish and fishing have one stem; as verbs they are one thing, too
+        return _is_verb(new, ours) or _is_verb(old, theirs) or _doing(new) == _doing(old)
     # "I quit smoking" denies "I smoke a pack a day"; a list is denied only as a whole
     listed = re.search(r",|\band\b|\bor\b", old) is not None
     return (
@@ -107,6 +107,11 @@ def _is_verb(text: str, thing: list[str]) -> bool:
     said = plain(text).removeprefix("i ").split()
     verb = next((word.strip(".,!") for word in said if word not in HELPERS), "")
     return thing[:1] == [stem(verb)]
+
+
+def _doing(text: str) -> bool:
+    """Whether a statement is about doing something: "I like fishing"."""
+    return any(word.endswith("ing") and len(word) > 5 for word in words(text))
 
 
 def _object(text: str) -> list[str]:

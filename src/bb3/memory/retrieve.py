@@ -13,7 +13,7 @@ from bb3.core.types import Memory, Vector
 from bb3.memory.words import FUNCTION, stem, words
 
 K1, B = 1.2, 0.75
-VECTOR_WEIGHT = 0.7
+VECTOR_WEIGHT = 0.8
 """Share of the vectors in the score; chosen by benchmarks/memory_recall.py."""
 
 Scores = NDArray[np.float64]

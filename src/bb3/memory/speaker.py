@@ -9,7 +9,8 @@ from bb3.memory.words import word_set, words
 
 PREAMBLE = re.compile(
     r"^\s*(?:[-*•>]\s+|\d+[.)]\s+)?(?:(?:sure|okay|ok)[,!.]\s+)?"
-    r"(?:(?:here(?: is|'s) )?(?:the |a |new )*(?:memory|personal fact|fact|note|summary)\s*:\s*)?",
+    r"(?:(?:here(?: is|'s) )?(?:the |a |new )*(?:memory|personal fact|fact|note|summary)\s*:\s*)?"
+    r"(?:(?:please )?(?:remember|note) that (?=i\b|my\b))?",
     re.IGNORECASE,
 )
 OWNED = re.compile(

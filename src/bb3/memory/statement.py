@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from bb3.memory.words import FUNCTION, word_set, words
+from bb3.memory.words import FUNCTION, expand, word_set, words
 
 NOTHING = re.compile(
     r"^[\W_]*(?:(?:there (?:is|are) |i have |i found |with )?"
@@ -20,7 +20,7 @@ NOTHING = re.compile(
     re.IGNORECASE,
 )
 CONTROL = re.compile(
-    r"__\w+__|<\|?/?\w+\|?>|\[/?(?:inst|sys|system)\]|```|\{\{|\bMETASEQ\b|#{2,}|https?://",
+    r"__[\w-]+__|<\|?/?\w+\|?>|\[/?(?:inst|sys|system)\]|```|\{\{|\bMETASEQ\b|#{2,}|https?://",
     re.IGNORECASE,
 )
 LABELS = re.compile(
@@ -31,7 +31,7 @@ LABELS = re.compile(
 )
 ASKS = re.compile(
     r"^(?:(?:what|who|whom|whose|where|when|why|how|which)(?: \w+){0,2}?(?:'s|'re| (?:is|are|was|"
-    r"were|do|does|did|can|could|will|would|should|has|have) (?:you|your|the|it))|do you|does|"
+    r"were|do|does|did|can|could|will|would|should|has|have) (?:you|your|the|it|my))|do you|does|"
     r"did you|are you|is it|is there|can you|can i|could|would you|will you|have you|shall|"
     r"should i|may i|am i)\b",
     re.IGNORECASE,
@@ -45,13 +45,14 @@ ORDERS = re.compile(
     re.IGNORECASE,
 )
 SMALL_TALK = re.compile(
-    r"^(?:(?:well|oh|yes|yeah|no|ok|okay|sure|thanks|thank you|wow|haha)[,.! ]+)*"
-    r"i(?:'m| am| was)? (?:(?:so|very|really|just|also|do|did|do not|don't|would|'d|could|can)\s+)*"
-    r"(?:sorry|glad|here to|sure\b(?! i)|not sure|afraid so|curious|able to help|happy to|agree|see\b|"
-    r"understand|hear you|mean\b|know (?:what|that|how|right|you)|don't know|"
+    r"^(?:(?:well|oh|yes|yeah|no|ok|okay|sure|thanks|thank you|wow|haha)[,.! ]+)*(?:my pleasure|"
+    r"(?:i|we) (?:am |was )?(?:(?:so|very|really|just|also|do|did|not|would|could|can|should) )*"
+    r"(?:sorry|glad|here to|sure\b(?! i)|afraid so|curious|able to help|happy to|agree|see\b|"
+    r"understand|hear you|mean\b|know (?:what|that|how|right|you)|know[.!]?$|have a question|"
+    r"need (?:some |your )?help|an ai\b|an? (?:\w+ )?language model|"
     r"(?:think|guess|suppose|believe|hope|bet|wish|feel like) (?:so|not|you|it|that|this|your)\b|"
-    r"(?:love|like) to (?:hear|help|chat|talk|know)|(?:will|can|could|would) (?:help|talk|tell|try))",
-    re.IGNORECASE,
+    r"(?:love|like) (?:that|this|it|your|to (?:hear|help|chat|talk|know))\b|"
+    r"(?:can|could|will|would|should) (?:help|talk|tell|try)\b))"
 )
 """What people say in passing, true for the moment at most."""
 GREETINGS = word_set(
@@ -68,7 +69,7 @@ def says_nothing(text: str) -> bool:
     """Empty, or one of the ways to say that there is nothing to remember."""
     return (
         not FILLED.search(text)
-        or "no persona" in text.lower().replace("_", " ")
+        or "no persona" in re.sub(r"_+", " ", text.lower())
         or bool(NOTHING.match(text))
     )
 
@@ -80,7 +81,7 @@ def why_no_statement(text: str) -> str | None:
         return "a question"
     if ORDERS.match(text):
         return "an instruction or about the talk itself"
-    if SMALL_TALK.match(text):
+    if SMALL_TALK.match(expand(text)):
         return "said in passing"
     if set(found) <= GREETINGS:
         return "a greeting"

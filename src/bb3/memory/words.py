@@ -37,6 +37,25 @@ ENDINGS = (
     ("'ll", " will"),
     ("'d", " would"),
 )
+SPELLINGS = {
+    "colour": "color",
+    "colours": "colors",
+    "favourite": "favorite",
+    "favourites": "favorites",
+    "flavour": "flavor",
+    "grey": "gray",
+    "mum": "mom",
+    "neighbour": "neighbor",
+    "neighbours": "neighbors",
+    "theatre": "theater",
+}
+"""British to American, of words common in memories."""
+PHRASES = (
+    (re.compile(r"\bcan not (?:stand|bear)\b"), "hate"),
+    (re.compile(r"\b(?:gave|given|giving) up\b"), "stopped"),
+    (re.compile(r"\b(?:started|begun|began|came|come|learned|learnt) to\b"), "now"),
+)
+"""Of several words that mean one."""
 SUBJECTS = word_set("he she it that this there here what who where when how")
 """After these ``'s`` is "is"; elsewhere it is a possessive."""
 UNAPOSTROPHED = {
@@ -100,7 +119,10 @@ def stem(word: str) -> str:
 
 def expand(text: str) -> str:
     """Lower case, with contractions written out: "I'm" is "i am"."""
-    return " ".join(_expanded(token) for token in text.lower().replace("’", "'").split())
+    said = " ".join(_expanded(token) for token in text.lower().replace("’", "'").split())
+    for pattern, word in PHRASES:
+        said = pattern.sub(word, said)
+    return said
 
 
 def _expanded(token: str) -> str:
@@ -121,7 +143,8 @@ def _expanded(token: str) -> str:
 def words(text: str) -> list[str]:
     """Lower-case words, contractions written out, possessive endings dropped."""
     found = TOKEN.findall(expand(text))
-    return [w.removesuffix("'s").removesuffix(".") for w in found]
+    bare = (w.removesuffix("'s").removesuffix(".") for w in found)
+    return [SPELLINGS.get(w, w) for w in bare]
 
 
 def tokens(text: str) -> list[str]:
