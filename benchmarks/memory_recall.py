@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import report
 
 from bb3.core.types import Memory, Speaker
 from bb3.lm.minilm import MiniLMEmbedder
@@ -120,13 +121,22 @@ async def main() -> None:
     methods = [("bm25", 0.0), ("rrf", 0.0), ("vectors", 1.0)]
     weights = [w / 10 for w in range(1, 10)] if args.tune else [VECTOR_WEIGHT]
     methods += [("hybrid", weight) for weight in weights]
+    rows = []
     for kind, some in (("all", asked), ("questions", [q for q in asked if "?" in q.text])):
         for method, weight in methods:
-            found = recall(some, vectors, method, weight)
-            row = "  ".join(f"R@{k} {share:.3f}" for k, share in zip(KS, found, strict=True))
-            print(f"{kind:10} n={len(some):5} {method:8} {weight:.1f}  {row}")
+            shares = recall(some, vectors, method, weight)
+            row = {"queries": kind, "n": len(some), "method": method, "weight": weight}
+            rows.append(row | {f"R@{k}": round(x, 3) for k, x in zip(KS, shares, strict=True)})
     pools = [len(query.pool) for query in asked]
-    print(f"pool: {np.mean(pools):.1f} lines on average, {max(pools)} at most")
+    report(
+        "memory_recall_tuning" if args.tune else "memory_recall",
+        rows,
+        list(rows[0]),
+        [
+            f"MSC {' and '.join(parts)}, sessions 1 to 3; the memories that the reply draws on.",
+            f"Pool: {np.mean(pools):.1f} persona lines on average, {max(pools)} at most.",
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import random
 from array import array
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -235,6 +236,26 @@ async def test_forget_all(store: SqlStore) -> None:
     assert await store.memories("ada", superseded=True) == []
     assert await store.forget_all_memories("ada") == 0
     assert await store.memories("ben") == [kept]
+
+
+async def test_what_is_forgotten_is_gone_from_the_disk(tmp_path: Path) -> None:
+    store = await open_store(tmp_path / "bb3.db")
+    await asyncio.gather(*(store.memories("ada") for _ in range(4)))  # connections stay open
+    kept = await store.add_memory("ada", fact("I row on Loch Ness."))
+    secret = await store.add_memory("ada", fact("I hid it under the oak."))
+    others = [await store.add_memory("ada", fact("I hid it in the barn.")) for _ in range(2)]
+
+    def on_disk(text: str) -> bool:
+        return any(text.encode() in path.read_bytes() for path in tmp_path.iterdir())
+
+    assert on_disk("under the oak")
+    await store.forget_memory("ada", secret.id)
+    assert not on_disk("under the oak")
+    assert on_disk("in the barn")
+    assert [m.id for m in await store.memories("ada")] == [kept.id, *(m.id for m in others)]
+    await store.forget_all_memories("ada")
+    assert not on_disk("in the barn")
+    await store.aclose()
 
 
 # --- the whole --------------------------------------------------------------------------------

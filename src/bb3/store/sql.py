@@ -66,7 +66,7 @@ class SqlStore:
         self._engine = engine
         self._readers = async_sessionmaker(engine, expire_on_commit=False)
         self._writers = async_sessionmaker(
-            engine.execution_options(bb3_writes=True), expire_on_commit=False
+            engine.execution_options(bb3_begin="BEGIN IMMEDIATE"), expire_on_commit=False
         )
         self._queue = asyncio.Lock() if engine.dialect.name == "sqlite" else None
         self._running: set[asyncio.Task[Any]] = set()
@@ -107,10 +107,16 @@ class SqlStore:
         return await self._write(memories.edit, user, memory_id, text, vector)
 
     async def forget_memory(self, user: str, memory_id: int) -> bool:
-        return await self._write(memories.forget, user, memory_id)
+        forgotten = await self._write(memories.forget, user, memory_id)
+        if forgotten:
+            await self._scrub()
+        return forgotten
 
     async def forget_all_memories(self, user: str) -> int:
-        return await self._write(memories.forget_all, user)
+        count = await self._write(memories.forget_all, user)
+        if count:
+            await self._scrub()
+        return count
 
     async def age_memories(self, user: str, used: Sequence[int]) -> None:
         await self._write(memories.age, user, used)
@@ -147,6 +153,18 @@ class SqlStore:
                 return await work(session, *args, **kwargs)
 
         return await self._finish(transaction())
+
+    async def _scrub(self) -> None:
+        """Take what was deleted out of SQLite's write-ahead log as well, if nobody reads it now."""
+        if self._queue is None:
+            return
+
+        async def checkpoint() -> None:
+            async with self._engine.connect() as connection:
+                connection = await connection.execution_options(bb3_begin="")
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        await self._finish(checkpoint())
 
     async def _finish(self, transaction: Coroutine[Any, Any, T]) -> T:
         """Run a transaction to its end even if the caller is cancelled meanwhile: a connection
@@ -223,5 +241,5 @@ def _set_up_connection(connection: Any, _record: Any) -> None:
 
 def _begin(connection: Connection) -> None:
     # A writer asks for the lock at once: one that asks later, having read, may be refused.
-    writes = connection.get_execution_options().get("bb3_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if begin := connection.get_execution_options().get("bb3_begin", "BEGIN"):
+        connection.exec_driver_sql(begin)
