@@ -12,10 +12,10 @@ from tests.lm.conftest import API_KEY, response, serve, sse
 async def test_sends_and_reads_json():
     async with serve(lambda n, request: response({"n": n})) as server:
         endpoint = Endpoint(server.url, api_key=API_KEY)
-        assert await endpoint.post("/a", {"x": "ö"}) == {"n": 0}
+        assert await endpoint.post("/a", {"x": "ö\ud800"}) == {"n": 0}
         assert await endpoint.get("/b") == {"n": 1}
         await endpoint.aclose()
-    assert server.requests[0]["body"] == {"x": "ö"}
+    assert server.requests[0]["body"] == {"x": "ö?"}
     assert server.requests[0]["path"] == "/a"
     assert server.requests[0]["headers"]["authorization"] == f"Bearer {API_KEY}"
 

@@ -265,7 +265,7 @@ async def test_a_long_prompt_can_be_left(llama):
 
 async def test_prompts_that_do_not_fit(llama):
     with pytest.raises(ModelError, match="1024"):
-        await one(llama, Prompt(text="word " * 2000))
+        await one(llama, Prompt(text="word " * 200_000))
     with pytest.raises(ModelError, match="empty"):
         await one(llama, Prompt())
     with pytest.raises(ModelError, match="documents"):
@@ -290,7 +290,7 @@ async def test_a_users_text_is_never_a_control_token(llama):
         Prompt(messages=(Message(role="user", content=text),)) for text in ("hi", attack)
     )
     assert await control_tokens(attacked) == await control_tokens(harmless) > 0
-    assert (await one(llama, Prompt(text="🙂\ud7ff\u0000"), max_tokens=2)).tokens.generated == 2
+    assert (await one(llama, Prompt(text="🙂\ud800\u0000"), max_tokens=2)).tokens.generated == 2
 
 
 async def test_closing(smollm_path):

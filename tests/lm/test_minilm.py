@@ -32,7 +32,7 @@ async def test_similar_sentences_are_near(embedder):
 
 
 async def test_vectors_are_float32_and_unit_length(embedder):
-    texts = ["one", "", " ", "🙂", "x" * 1_000_000, "\ud7ff\u0000", "word " * 5000]
+    texts = ["one", "", " ", "🙂", "x" * 1_000_000, "\ud800\u0000", "word " * 5000]
     vectors = await embedder.embed(texts)
     assert len(vectors) == len(texts)
     for vector in vectors:

@@ -15,6 +15,8 @@ from bb3.core.errors import ModelError, ModelTimeout, UsageError
 
 _RETRIED_STATUS = frozenset({429, 500, 502, 503, 504})
 _RETRIED_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError)
+JSON = {"Content-Type": "application/json"}
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0
 
 
@@ -121,7 +123,9 @@ class Endpoint:
     ) -> httpx.Response:
         """The first good answer, its body unread."""
         for attempt in range(self.retries + 1):
-            request = self._client.build_request(method, path, json=body)
+            request = self._client.build_request(
+                method, path, content=None if body is None else encoded(body), headers=JSON
+            )
             pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311
             try:
                 response = await self._client.send(request, stream=True)
@@ -186,6 +190,11 @@ class Endpoint:
             f"{self.url}/{path.lstrip('/')} {what}.",
             remedy="Check the address and that the server runs this model.",
         )
+
+
+def encoded(body: Any) -> bytes:
+    """JSON as bytes. What is no character (half a surrogate pair) becomes a question mark."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _reason(answer: Any) -> str:

@@ -20,6 +20,7 @@ from bb3.lm.batch import answer_each, last
 from bb3.lm.continuations import common_prefix, extended, only
 from bb3.lm.engine import Engine, EngineOptions
 from bb3.lm.gguf import read_gguf
+from bb3.lm.http import JSON, encoded
 from bb3.lm.samplers import UNSUPPORTED, fields
 from bb3.lm.slots import Slot, SlotBook
 
@@ -76,6 +77,7 @@ class LlamaCppModel:
         self.dialect = dialect or ("chat" if info.has_chat_template else "fewshot")
         self.context_tokens = options.context_tokens
         self._control = re.compile("|".join(map(re.escape, info.special_tokens)) or r"(?!)")
+        self._reuse = options.reuse
         self._slots = SlotBook(options.slots, max(options.cache_tokens, options.context_tokens))
         self._engine: Engine | None = Engine(path, options)
         self.url, self.threads = self._engine.url, self._engine.threads
@@ -83,7 +85,8 @@ class LlamaCppModel:
             base_url=self.url,
             transport=self._engine.transport(),
             timeout=httpx.Timeout(None),  # deadlines are the requests' own
-            headers={"Authorization": f"Bearer {options.api_key}"} if options.api_key else {},
+            headers=JSON
+            | ({"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}),
         )
 
     # --- the port ---------------------------------------------------------------------------
@@ -235,7 +238,7 @@ class LlamaCppModel:
         body = {
             "prompt": list(prompt),
             "id_slot": slot.id,
-            "cache_prompt": True,
+            "cache_prompt": self._reuse,
             "n_probs": 1,
             "return_tokens": True,
             "return_progress": True,  # something to write, so a closed connection is noticed
@@ -244,7 +247,9 @@ class LlamaCppModel:
         slot.tokens = seen = list(prompt)
         self._check_open()
         try:
-            async with self._client.stream("POST", "/completion", json=body) as response:
+            async with self._client.stream(
+                "POST", "/completion", content=encoded(body)
+            ) as response:
                 if response.status_code != httpx.codes.OK:
                     raise self._refusal(await response.aread())
                 async for line in response.aiter_lines():
@@ -304,7 +309,7 @@ class LlamaCppModel:
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         self._check_open()
         try:
-            response = await self._client.post(path, json=body)
+            response = await self._client.post(path, content=encoded(body))
         except httpx.HTTPError as error:
             raise self._broken(error) from error
         if response.status_code != httpx.codes.OK:

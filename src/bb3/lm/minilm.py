@@ -80,7 +80,7 @@ class MiniLMEmbedder:
 
     def _encode(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """(n, dim) unit vectors of one batch."""
-        encodings = self._tokenizer.encode_batch([text[:_MOST_CHARACTERS] for text in texts])
+        encodings = self._tokenizer.encode_batch([_readable(text) for text in texts])
         mask = np.array([e.attention_mask for e in encodings], dtype=np.int64)
         feed = {
             "input_ids": np.array([e.ids for e in encodings], dtype=np.int64),
@@ -96,6 +96,11 @@ class MiniLMEmbedder:
         mean = (layer * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
         unit = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
         return np.asarray(unit, dtype=np.float32)
+
+
+def _readable(text: str) -> str:
+    """The text without what cannot matter, or is no character (half a surrogate pair)."""
+    return text[:_MOST_CHARACTERS].encode("utf-8", "replace").decode()
 
 
 def _load_tokenizer(path: Path) -> Tokenizer:
