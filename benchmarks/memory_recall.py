@@ -5,10 +5,11 @@
 The task is the one the bot has: somebody says something, and the memory is wanted that the reply
 draws on. Query: an utterance. Relevant: the persona lines that the annotators of MSC wrote for
 the *next* utterance, the reply (a reply without such lines makes no query). Pool: all persona
-lines of the conversation's sessions, of both speakers, but those written for the query itself. The lines were written from the reply,
-not from the query, and nobody chose them by shared words or by vectors, so that neither method
-is favoured. Replies often turn to something that was not asked; then no method can know, which
-keeps all figures low. Settings are chosen on the train part, reported on valid and test.
+lines of the conversation's sessions, of both speakers, less those written for the query itself.
+The lines were written from the reply, not from the query, and nobody chose them by shared words
+or by vectors, so that neither method is favoured. Replies often turn to something that was not
+asked; then no method can know, which keeps all figures low. The weight was chosen on the train
+part (--tune) and is reported on valid and test.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def queries(folder: Path, part: str) -> Iterator[Query]:
         lines = [line for dialog in sessions for turn in dialog for line in persona(turn)]
         pool = tuple(dict.fromkeys(lines))
         for dialog in sessions:
-            for asked, reply in zip(dialog, dialog[1:], strict=False):
+            for asked, reply in pairwise(dialog):
                 relevant = frozenset(persona(reply))
                 if relevant and asked["text"].strip():
                     said = set(persona(asked)) - relevant
