@@ -2,15 +2,17 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from bb3.core.errors import AssetError, ModelError, ModelTimeout
+from bb3.core.errors import AssetError, ModelError, ModelTimeout, UsageError
 from bb3.core.ports import GenerationRequest, GenerationResult, Message, Prompt, Sampling
 from bb3.lm.engine import EngineOptions
 from bb3.lm.llamacpp import LlamaCppModel
@@ -175,6 +177,12 @@ async def test_scores_rank_and_count(llama):
     assert again.tokens.cached >= 4
 
 
+async def test_continuations_that_do_not_fit(llama):
+    with pytest.raises(ModelError, match="1024"):
+        await llama.score(ask(NORWAY), [" Oslo", " word" * 1500])
+    assert (await llama.score(ask(NORWAY), [])).logprobs == ()
+
+
 async def test_a_continuation_within_a_word_is_scored(llama):
     score = await llama.score(ask(Prompt(text="Oslo lies in Nor")), ["way", "zzz"])
     assert score.logprobs[0] > score.logprobs[1] + 3
@@ -295,8 +303,8 @@ async def test_a_users_text_is_never_a_control_token(llama):
 
 async def test_closing(smollm_path):
     model = LlamaCppModel(smollm_path, options=EngineOptions(threads=1, slots=1, cache_tokens=256))
-    socket = Path(model._engine._socket)
-    assert socket.parent.stat().st_mode & 0o077 == 0
+    folder = Path(model._engine._socket).parent
+    assert folder.stat().st_mode & 0o077 == 0
     running = asyncio.create_task(one(model, Prompt(text="1, 2,"), max_tokens=200))
     while not await busy_slots(model):
         await asyncio.sleep(0.02)
@@ -304,7 +312,7 @@ async def test_closing(smollm_path):
     await model.aclose()
     with pytest.raises(ModelError):
         await running
-    assert not socket.parent.exists()
+    assert not folder.exists()
     with pytest.raises(ModelError, match="closed"):
         await one(model, NORWAY)
 
@@ -363,6 +371,24 @@ def test_a_model_the_engine_does_not_know(tmp_path, smollm_path, capfd):
     with pytest.raises(ModelError, match="cannot load"):
         LlamaCppModel(path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_addresses_that_cannot_be_served(smollm_path):
+    for listen in ("here", "127.0.0.1:http", "127.0.0.1:99999", ":80"):
+        with pytest.raises(UsageError, match="host:port"):
+            LlamaCppModel(smollm_path, options=EngineOptions(listen=listen))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ModelError, match="port is taken"):
+            LlamaCppModel(smollm_path, options=EngineOptions(listen=listen))
+
+
+def test_no_place_for_the_socket(smollm_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent/folder")
+    with pytest.raises(ModelError, match="TMPDIR"):
+        LlamaCppModel(smollm_path)
 
 
 async def test_measures_this_machine(llama):

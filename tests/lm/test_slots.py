@@ -58,6 +58,12 @@ async def test_waits_for_a_slot_and_for_room():
     assert slot.reserved == 40
 
 
+async def test_a_need_beyond_everything_gets_everything():
+    book = SlotBook(1, 100)
+    slot, _ = await asyncio.wait_for(book.take([1], 1000), 1)
+    assert slot.reserved == 100
+
+
 async def test_a_waiter_that_leaves_blocks_nobody():
     book = SlotBook(1, 100)
     slot, _ = await book.take([1], 10)

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import xllamacpp
 
-from bb3.core.errors import ModelError
+from bb3.core.errors import ModelError, UsageError
 
 _SIBLINGS = "topology/thread_siblings_list"
 _MOST_THREADS = 8
@@ -90,16 +90,15 @@ class Engine:
         most = min(_MOST_THREADS, cores())
         self.threads = options.threads or max(1, most - 1)
         self.read_threads = options.read_threads or options.threads or most
-        self._folder = _private_folder()
         params = _params(path, options)
         params.cpuparams.n_threads = self.threads
         params.cpuparams_batch.n_threads = self.read_threads
-        params.slot_save_path = self._folder.name  # without one, slots cannot be emptied
         if options.listen:
-            host, _, port = options.listen.rpartition(":")
-            self._socket = None
-            params.hostnames, params.port = [host], int(port)
-        else:
+            params.hostnames, params.port = _address(options.listen)
+        self._folder = _private_folder()
+        params.slot_save_path = self._folder.name  # without one, slots cannot be emptied
+        self._socket = None
+        if not options.listen:
             self._socket = str(Path(self._folder.name) / "engine.sock")
             params.hostnames = [self._socket]
         try:
@@ -107,10 +106,11 @@ class Engine:
                 self._server: Any = xllamacpp.Server(params)
         except RuntimeError as error:
             self.close()
+            at = f" and serve it at {options.listen}" if options.listen else ""
             raise ModelError(
-                f"llama.cpp cannot load {path}.",
+                f"llama.cpp cannot load {path}{at}.",
                 remedy="The file may be damaged, of a kind this llama.cpp does not know, or too "
-                "big for this machine's memory; `bb3 doctor` says more.",
+                "big for this machine's memory" + (", or the port is taken." if at else "."),
             ) from error
         self.url = "http://engine" if self._socket else str(self._server.listening_address)
 
@@ -150,11 +150,26 @@ def _params(path: Path, options: EngineOptions) -> Any:
     return params
 
 
+def _address(listen: str) -> tuple[list[str], int]:
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise UsageError(
+            f"{listen!r} is no address to listen at.", remedy="Write host:port, as 127.0.0.1:8080."
+        )
+    return [host], int(port)
+
+
 def _private_folder() -> tempfile.TemporaryDirectory[str]:
     """A folder only we can enter, with a path short enough for a socket."""
     root = tempfile.gettempdir()
     short = len(os.fsencode(root)) + len("/bb3-12345678/engine.sock") <= _LONGEST_SOCKET_PATH
-    return tempfile.TemporaryDirectory(prefix="bb3-", dir=root if short else "/tmp")  # noqa: S108
+    try:
+        return tempfile.TemporaryDirectory(prefix="bb3-", dir=root if short else "/tmp")  # noqa: S108
+    except OSError as error:
+        raise ModelError(
+            f"There is no place for the engine's socket in {root}: {error.strerror}.",
+            remedy="Make room there, or point TMPDIR to a folder that can be written.",
+        ) from error
 
 
 @contextmanager

@@ -168,9 +168,11 @@ class LlamaCppModel:
         given = await self._tokens(prompt)
         joint = [await self._tokens(extended(prompt, text)) for text in continuations]
         begin = min((common_prefix(given, tokens) for tokens in joint), default=0)
-        self._room(given)
+        for tokens in (given, *joint):
+            self._room(tokens)
+        longest = max((len(tokens) for tokens in joint), default=begin)
         answers: list[_Answer] = []
-        slot = await self._take(given[:begin], max((len(t) for t in joint), default=0))
+        slot = await self._take(given[:begin], longest - begin)
         try:
             for text, tokens in zip(continuations, joint, strict=True):
                 answers.append(answer := _Answer(prompt=tokens[:begin]))

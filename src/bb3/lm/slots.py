@@ -51,6 +51,7 @@ class SlotBook:
         returns the stalest slots, already given up, that the engine must empty to make that room;
         they are taken too, until they are released.
         """
+        need = min(need, self.capacity)
         while not (free := self._free()) or self._reserved() + need > self.capacity:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
