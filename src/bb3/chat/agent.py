@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from bb3.chat.ask import Asker
@@ -16,7 +16,7 @@ from bb3.chat.turn import turn
 from bb3.core.errors import InputError
 from bb3.core.events import Event
 from bb3.core.ports import Embedder, LanguageModel, SearchProvider, Store
-from bb3.core.types import Conversation, Speaker, Trace, Turn, TurnStatus, now
+from bb3.core.types import Conversation, Speaker, Trace, Turn, TurnStatus
 from bb3.memory.book import MemoryBook
 from bb3.memory.rules import MemoryRules
 from bb3.modules.dialects import Dialect
@@ -79,8 +79,9 @@ class Agent:
             InputError: the message is empty, too long, or not text.
         """
         message = Turn(speaker=Speaker.USER, text=checked(text))
-        async for event in self._run(session, message, seed, Recording(), self.store):
-            yield event
+        async with aclosing(self._run(session, message, seed, Recording(), self.store)) as events:
+            async for event in events:
+                yield event
 
     async def replay(
         self, trace: Trace, edits: Mapping[str, str] | None = None
@@ -97,8 +98,11 @@ class Agent:
             turns=list(trace.history),
             persona=self.persona,
         )
-        async for event in self._run(session, trace.user, trace.seed, recording, None):
-            yield event
+        agent = self.with_pipeline(Pipeline.restored(trace.pipeline, self.pipeline))
+        running = agent._run(session, trace.user, trace.seed, recording, None)
+        async with aclosing(running) as events:
+            async for event in events:
+                yield event
 
     async def _run(
         self,
@@ -129,7 +133,7 @@ class Agent:
             store=store,
             send=events.put_nowait,
             seed=seed,
-            today=f"{now():%A, %d %B %Y}" if self.tell_date else "",
+            today=f"{message.at:%A, %d %B %Y}" if self.tell_date else "",
         )
         asker.emit = state.emit
         running = asyncio.create_task(turn(state))
@@ -140,8 +144,7 @@ class Agent:
             await running
         finally:
             running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+            await asyncio.wait([running])
 
     async def aclose(self) -> None:
         """Free the model, the search and the store."""
@@ -163,7 +166,11 @@ def checked(text: str) -> str:
             remedy="Send it in parts, or put the text into a file for `bb3 index`.",
         )
     clean = "".join(c for c in text if c in "\n\t" or (c.isprintable() or c > "\x9f"))
-    clean = clean.encode("utf-8", "replace").decode("utf-8").strip()
+    clean = clean.strip()
+    try:
+        clean.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError("The message is not valid Unicode text.") from None
     if not clean:
         raise InputError("The message is empty.")
     return clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -13,11 +13,13 @@ from bb3.chat.pipeline import Pipeline
 from bb3.chat.replay import Recording
 from bb3.core.errors import Bb3Error, ModelTimeout
 from bb3.core.events import Degraded, Event, Working
-from bb3.core.ports import GenerationRequest, GenerationResult, LanguageModel, Prompt, Sampling
+from bb3.core.ports import GenerationRequest, GenerationResult, LanguageModel, Sampling
 from bb3.core.types import ModuleCall
-from bb3.modules.catalog import MODULES, Module
+from bb3.modules.catalog import MODULES
 from bb3.modules.context import Context
 from bb3.modules.dialects import Dialect, fit
+
+Work = Callable[[ModuleCall, GenerationRequest], Awaitable[ModuleCall]]
 
 
 @dataclass(slots=True)
@@ -46,25 +48,19 @@ class Asker:
         self, tag: str, context: Context, sampling: Sampling | None = None
     ) -> ModuleCall | None:
         """The module's answer, or None when it failed."""
-        call, request = await self._prepare(tag, context, sampling)
-        if known := self.recording.answer(call):
-            return self._keep(known)
 
-        async def work() -> ModuleCall:
+        async def work(call: ModuleCall, request: GenerationRequest) -> ModuleCall:
             (result,) = await self.model.generate([request])
             return self._answered(call, result)
 
-        return await self._guarded(call, work)
+        return await self._guarded(tag, context, sampling, work)
 
     async def decide(self, tag: str, context: Context) -> ModuleCall | None:
         """A decision: ``output`` is ``yes`` or ``no``, ``logprob`` the log-odds of yes where
         the model can score; the model's free text is never trusted where it can."""
-        call, request = await self._prepare(tag, context, None)
-        if known := self.recording.answer(call):
-            return self._keep(known)
         yes, no = self.dialect.answers(MODULES[tag])
 
-        async def work() -> ModuleCall:
+        async def work(call: ModuleCall, request: GenerationRequest) -> ModuleCall:
             if self.model.can_score:
                 scores = await self.model.score(request, (yes, no))
                 odds = scores.logprobs[0] - scores.logprobs[1]
@@ -76,59 +72,65 @@ class Asker:
                 self._answered(call, result), output="yes" if says_yes(answer, yes, no) else "no"
             )
 
-        return await self._guarded(call, work)
+        return await self._guarded(tag, context, None, work)
 
     async def stream(
         self, tag: str, context: Context, sampling: Sampling | None = None
     ) -> AsyncGenerator[str | ModuleCall, None]:
         """Pieces of the answer as they come, then the ModuleCall; nothing more after a failure."""
-        call, request = await self._prepare(tag, context, sampling)
-        if known := self.recording.answer(call):
-            yield known.output
-            yield self._keep(known)
-            return
-        self.emit(Working(step=tag))
+        call = self._begun(tag)
         written = ""
+        done = False
         try:
+            call, request = await self._prepare(call, context, sampling)
+            if known := self.recording.answer(call):
+                done = True
+                yield known.output
+                yield self._keep(known)
+                return
+            self.emit(Working(step=tag))
             async with aclosing(self.model.stream(request)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, GenerationResult):
+                        done = True
                         yield self._keep(self._answered(call, piece))
                         return
                     written += piece
                     yield piece
         except Bb3Error as error:
+            done = True
             self._fail(call, str(error), written)
+        finally:
+            if not done:
+                self._stopped(call)
 
     # --- the parts -----------------------------------------------------------------------
 
-    async def _prepare(
-        self, tag: str, context: Context, sampling: Sampling | None
-    ) -> tuple[ModuleCall, GenerationRequest]:
-        module = MODULES[tag]
-        sampling = sampling or self.pipeline.sampling[tag]
-        seed = self._seed(tag)
-        prompt = await self._fit(module, context, sampling)
-        call = ModuleCall(
+    def _begun(self, tag: str) -> ModuleCall:
+        return ModuleCall(
             module=tag,
             dialect=self.dialect.name,
-            prompt=prompt.written_out(),
-            documents=prompt.documents,
+            prompt="",
             started_ms=self.elapsed_ms(),
-            seed=seed,
+            seed=self._seed(tag),
         )
+
+    async def _prepare(
+        self, call: ModuleCall, context: Context, sampling: Sampling | None
+    ) -> tuple[ModuleCall, GenerationRequest]:
+        """The call with its prompt, and the request. Raises ModelError: tokens are counted."""
+        sampling = sampling or self.pipeline.sampling[call.module]
+        room = self.model.context_tokens - sampling.max_tokens
+        module = MODULES[call.module]
+        prompt = await fit(self.dialect, module, context, self.model.count_tokens, room)
         request = GenerationRequest(
             prompt=prompt,
-            module=tag,
+            module=call.module,
             sampling=sampling,
-            seed=seed,
+            seed=call.seed,
             deadline_s=self.pipeline.module_deadline_s,
         )
-        return call, request
-
-    async def _fit(self, module: Module, context: Context, sampling: Sampling) -> Prompt:
-        room = self.model.context_tokens - sampling.max_tokens
-        return await fit(self.dialect, module, context, self.model.count_tokens, room)
+        return replace(call, prompt=prompt.written_out(), documents=prompt.documents), request
 
     def _seed(self, tag: str) -> int:
         """The same for the n-th call of a module in a turn with the same seed, whatever runs
@@ -136,11 +138,20 @@ class Asker:
         count = self._asked[tag] = self._asked.get(tag, 0) + 1
         return zlib.crc32(f"{self.seed}:{tag}:{count}".encode())
 
-    async def _guarded(self, call: ModuleCall, work: Callable[[], object]) -> ModuleCall | None:
-        self.emit(Working(step=call.module))
+    async def _guarded(
+        self, tag: str, context: Context, sampling: Sampling | None, work: Work
+    ) -> ModuleCall | None:
+        call = self._begun(tag)
         try:
             async with asyncio.timeout(self.pipeline.module_deadline_s):
-                return self._keep(await work())  # type: ignore[misc]
+                call, request = await self._prepare(call, context, sampling)
+                if known := self.recording.answer(call):
+                    return self._keep(known)
+                self.emit(Working(step=tag))
+                return self._keep(await work(call, request))
+        except asyncio.CancelledError:
+            self._stopped(call)
+            raise
         except TimeoutError:
             late = ModelTimeout(f"No answer within {self.pipeline.module_deadline_s:g} s.")
             self._fail(call, str(late))
@@ -164,6 +175,10 @@ class Asker:
     def _keep(self, call: ModuleCall) -> ModuleCall:
         self.calls.append(call)
         return call
+
+    def _stopped(self, call: ModuleCall) -> None:
+        """Note a call that somebody did not wait for; what it wrote may have been held back."""
+        self._keep(self._done(call, error="It was stopped before its end."))
 
     def _fail(self, call: ModuleCall, reason: str, written: str = "") -> None:
         self._keep(self._done(call, error=reason, raw=written))

@@ -45,9 +45,11 @@ class Draft:
         return self._turn.text
 
     async def grow(self, piece: str) -> None:
-        """Store the draft with a further piece."""
+        """Store the draft with a further piece. A store that failed in this turn is not asked
+        again for every piece: it may take its time to fail."""
         self._turn = replace(self._turn, text=self._turn.text + piece)
-        await keep_turn(self._state, self._turn)
+        if not self._state.store_failed:
+            await keep_turn(self._state, self._turn)
 
     async def discard(self) -> None:
         """Begin anew, under the same id."""

@@ -36,15 +36,15 @@ async def know(state: TurnState, decisions: Decisions) -> dict[str, str]:
     entity = state.pipeline.entity
     if entity == "always" or (entity == "compute" and not branches):
         branches.append(_entity(state))
+    searched = decisions.search or decisions.memory
     try:
-        async with asyncio.timeout(state.pipeline.find_deadline_s):
+        async with asyncio.timeout(state.pipeline.find_deadline_s - state.asker.elapsed_ms() / 1e3):
             await asyncio.gather(*branches)
+            if entity == "compute" and searched and not _asked_any(state):
+                await _entity(state)
     except TimeoutError:
         reason = f"Nothing more was found within {state.pipeline.find_deadline_s:g} s."
         state.emit(Degraded(step="turn", reason=reason))
-    nothing_found = decisions.search or decisions.memory
-    if entity == "compute" and nothing_found and not _asked_any(state):
-        await _entity(state)
     for tag, text in state.knowledge.items():
         state.session.earlier.setdefault(tag, []).append(text)
     return state.knowledge
@@ -92,7 +92,7 @@ async def _from_memories(state: TurnState) -> None:
         state.emit(Degraded(step="mkm", reason=reason))
         return
     state.used = (memory,)
-    _settle(state, "mkm", call.output if state.asker.dialect.trained else memory.text)
+    _settle(state, "mkm", state.asker.dialect.quote(memory))
 
 
 async def _entity(state: TurnState) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from bb3.core.ports import Sampling
@@ -53,6 +53,16 @@ class Pipeline:
     module_deadline_s: float = 60.0
     find_deadline_s: float = 90.0
     turn_deadline_s: float = 180.0
+
+    @classmethod
+    def restored(cls, data: Mapping[str, Any], base: Pipeline) -> Pipeline:
+        """The pipeline of a trace, from its plain data; what is not there is as in ``base``."""
+        known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        sampling = {
+            tag: Sampling(**values | {"stop": tuple(values.get("stop", ()))})
+            for tag, values in data.get("sampling", {}).items()
+        }
+        return replace(base, **known | {"sampling": {**base.sampling, **sampling}})
 
     def data(self) -> dict[str, Any]:
         """As plain data, for traces."""

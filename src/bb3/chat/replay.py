@@ -38,14 +38,15 @@ class Recording:
         edit = self.edits.get(call.module)
         if edit is not None:
             return replace(call, output=edit, raw=edit, edited=True)
-        for known in self.trace.calls if self.trace else ():
-            if (known.module, known.prompt, known.documents) == (
-                call.module,
-                call.prompt,
-                call.documents,
-            ) and known.error is None:
-                return replace(known, started_ms=call.started_ms)
-        return None
+        asked = (call.module, call.prompt, call.documents)
+        same = [
+            known
+            for known in (self.trace.calls if self.trace else ())
+            if (known.module, known.prompt, known.documents) == asked and known.error is None
+        ]
+        # A module may be asked the same twice in a turn: the seed says which time it is.
+        same.sort(key=lambda known: known.seed != call.seed)
+        return replace(same[0], started_ms=call.started_ms) if same else None
 
     def documents(self, query: str) -> tuple[Document, ...] | None:
         """The recorded search results, if this was the recorded query."""

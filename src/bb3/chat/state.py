@@ -50,6 +50,8 @@ class TurnState:
     seed: int
     today: str = ""
 
+    opening: bool = False
+    """The bot is to begin: the user's message is no part of the conversation."""
     known: tuple[Memory, ...] = ()
     history: tuple[Turn, ...] = ()
     query: str = ""
@@ -81,7 +83,7 @@ class TurnState:
 
     def context(self, **fields: object) -> Context:
         """The conversation up to the user's turn, and what the module is to see besides."""
-        turns = (*self.history, self.user)
+        turns = self.history if self.opening else (*self.history, self.user)
         base = Context(
             turns=recent(turns, self.pipeline.window),
             persona=self.session.persona,

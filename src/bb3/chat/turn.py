@@ -18,22 +18,25 @@ from bb3.chat.keep import keep_trace, keep_turn
 from bb3.chat.know import know
 from bb3.chat.remember import remember
 from bb3.chat.respond import CANNED, open_conversation, respond, respond_canned
-from bb3.chat.state import TurnState
+from bb3.chat.state import TurnState, recent
 from bb3.core.errors import Bb3Error
 from bb3.core.events import Blocked, Degraded, Done, event_data
 from bb3.core.types import Memory, Trace, Turn, TurnStatus
 
 OPENING = "Opening"
-"""The message that asks the bot to begin, when there are memories to begin with."""
+"""The message that asks the bot to begin: from its memories, if there are any."""
 
 
 async def turn(state: TurnState) -> Trace:
     """Run the turn to its end. Everything on the way is told by ``state.emit``."""
-    state.history = tuple(state.session.turns)
+    session = state.session
+    session.turns = list(recent(tuple(session.turns), state.pipeline.window))
+    state.history = tuple(session.turns)
     state.known = await _known(state)
 
-    if state.pipeline.opening and state.user.text == OPENING and state.known:
-        reply = await open_conversation(state)
+    if state.pipeline.opening and state.user.text == OPENING:
+        state.opening = True
+        reply = await (open_conversation(state) if state.known else respond(state))
         return await _finish(state, reply, remembering=False)
 
     context = [earlier.text for earlier in state.history[-4:]]
@@ -47,7 +50,7 @@ async def turn(state: TurnState) -> Trace:
         return await _finish(state, reply, remembering=False)
 
     await keep_turn(state, state.user)
-    state.session.turns.append(state.user)
+    session.turns.append(state.user)
     await know(state, await decide(state))
     reply = await respond(state)
     return await _finish(state, reply, remembering=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from bb3.core.ports import Prompt
+from bb3.core.types import Memory
 from bb3.modules.catalog import Module
 from bb3.modules.context import Context
 
@@ -39,6 +40,10 @@ class Dialect(Protocol):
 
     def answers(self, module: Module) -> tuple[str, str]:
         """(yes, no) of a decision, as continuations of its prompt."""
+        ...
+
+    def quote(self, memory: Memory) -> str:
+        """A memory as a response is shown it."""
         ...
 
     def read(self, module: Module, text: str) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import groupby
+from typing import Literal
 
 from bb3.core.ports import Message, Prompt
-from bb3.core.types import Speaker
+from bb3.core.types import Memory, Speaker, Turn
 from bb3.modules.catalog import KNOWLEDGE_ORDER, MODULES, Kind, Module, Sight
 from bb3.modules.context import Context, one_line
 from bb3.modules.dialects.examples import lesson
@@ -23,6 +25,7 @@ RECENT_TURNS = 6
 """How far back modules look that serve the last turn (query, knowledge)."""
 
 NOTHING = "nothing"
+GREETING = "Hello!"
 ANSWERS = {"sdm": ("fact", "chat"), "mdm": ("user", "world")}
 """Labels that small models tell apart well; chosen by measurement (docs/decisions.md)."""
 
@@ -61,6 +64,10 @@ class ChatDialect:
     def answers(self, module: Module) -> tuple[str, str]:
         """Labels of one word each."""
         return ANSWERS[module.tag]
+
+    def quote(self, memory: Memory) -> str:
+        """The bare sentence."""
+        return memory.text
 
     def read(self, module: Module, text: str) -> str:
         """One line, out of whatever an eager model wraps around it: code fences, a JSON object
@@ -127,18 +134,27 @@ def _background(context: Context) -> Iterator[str]:
 
 
 def _conversation(context: Context) -> Iterator[Message]:
-    """The turns as messages; what was found stands in brackets under the last one."""
-    last = len(context.turns) - 1
-    for index, turn in enumerate(context.turns):
-        text = turn.text
-        if index == last:
-            notes = [
-                f"({_NOTE[tag]}: {one_line(context.knowledge[tag])})"
-                for tag in KNOWLEDGE_ORDER
-                if context.knowledge.get(tag)
-            ]
-            text = "\n".join((text, *notes))
-        yield Message(role="user" if turn.speaker is Speaker.USER else "assistant", content=text)
+    """The turns as messages, beginning with the user's and taking turns, as the templates of
+    many models want it; what was found stands in brackets under the last one."""
+    said = list(_in_alternation(context.turns))
+    notes = [
+        f"({_NOTE[tag]}: {one_line(context.knowledge[tag])})"
+        for tag in KNOWLEDGE_ORDER
+        if context.knowledge.get(tag)
+    ]
+    for index, (speaker, texts) in enumerate(said):
+        lines = [*texts, *notes] if index == len(said) - 1 else texts
+        role: Literal["user", "assistant"] = "user" if speaker is Speaker.USER else "assistant"
+        yield Message(role=role, content="\n".join(lines))
+
+
+def _in_alternation(turns: Sequence[Turn]) -> Iterator[tuple[Speaker, list[str]]]:
+    """The texts of turns in a row of one speaker together. Where the bot spoke first, or nobody
+    did, the user is taken to have greeted it."""
+    if not turns or turns[0].speaker is Speaker.BOT:
+        yield Speaker.USER, [GREETING]
+    for speaker, group in groupby(turns, key=lambda turn: turn.speaker):
+        yield speaker, [turn.text for turn in group]
 
 
 def _task(module: Module, context: Context) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from bb3.core.ports import Prompt
+from bb3.core.types import Memory
 from bb3.modules.catalog import MODULES, Kind, Module
 from bb3.modules.context import Context
 from bb3.modules.dialects.examples import Example, lesson
@@ -32,6 +33,10 @@ class FewShotDialect(OptDialect):
             text=before + prompt.text,
             source_end=None if end is None else len(before) + end,
         )
+
+    def quote(self, memory: Memory) -> str:
+        """The bare sentence, as in the examples."""
+        return memory.text
 
     def limit(self, module: Module) -> int:
         """The lesson takes the room that trained models keep for long answers."""

@@ -73,6 +73,10 @@ class OptDialect:
         yes, no = module.opt_answers
         return f" {yes}", f" {no}"
 
+    def quote(self, memory: Memory) -> str:
+        """With whose it is, whether or not the model wrote that."""
+        return memory_line(memory)
+
     def read(self, module: Module, text: str) -> str:
         """The first line, without a speaker's label; "no persona" is read as nothing."""
         line = text.strip().split("\n", 1)[0].strip()

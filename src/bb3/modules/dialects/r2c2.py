@@ -64,6 +64,10 @@ class R2C2Dialect:
         yes, no = module.r2c2_answers
         return yes, no
 
+    def quote(self, memory: Memory) -> str:
+        """With whose it is."""
+        return f"{PERSONA[memory.speaker]}: {one_line(memory.text)}"
+
     def read(self, module: Module, text: str) -> str:
         """Without control tokens, except that a decision is one."""
         line = text.strip()
@@ -83,7 +87,7 @@ def document_text(document: Document) -> str:
 
 def memory_text(memory: Memory) -> str:
     """`` / your persona: text``: a document without a title."""
-    return f" / {PERSONA[memory.speaker]}: {one_line(memory.text)}"
+    return f" / {R2C2Dialect().quote(memory)}"
 
 
 def _all_of(context: Context, speaker: Speaker) -> str:
