@@ -129,18 +129,12 @@ async def test_a_slow_provider_is_cut() -> None:
 
 
 async def test_serve_until_cancelled() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    task = asyncio.create_task(serve(search_app(ScriptedSearch(otherwise=JAZZ)), port=port))
-    client = ParlaiSearch(f"127.0.0.1:{port}")
-    for _ in range(100):
-        try:
-            found = await client.search("jazz", 1)
-            break
-        except SearchError:
-            await asyncio.sleep(0.05)
+    address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    app = search_app(ScriptedSearch(otherwise=JAZZ))
+    task = asyncio.create_task(serve(app, port=0, ready=address.set_result))
+    client = ParlaiSearch(await address)  # connections are taken from now on
+    assert (await client.search("jazz", 1))[0].title == "Jazz 0"
     await client.aclose()
-    assert found[0].title == "Jazz 0"
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -148,6 +142,7 @@ async def test_serve_until_cancelled() -> None:
 
 async def test_an_address_that_is_taken() -> None:
     app = search_app(ScriptedSearch())
+    told: list[str] = []
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(UsageError, match="cannot be used"),
@@ -155,4 +150,5 @@ async def test_an_address_that_is_taken() -> None:
         await serve(app, port=taken.getsockname()[1])
     for host, port in (("127.0.0.1", 99999), ("no-such-host.invalid", 8081)):
         with pytest.raises(UsageError, match="cannot be used"):
-            await serve(app, host, port)
+            await serve(app, host, port, told.append)
+    assert told == []

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
 import uvicorn
@@ -115,8 +115,20 @@ def failure(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": message}, status_code=status, headers={"connection": "close"})
 
 
-async def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8081) -> None:
-    """Serve until interrupted. Raises UsageError when the address cannot be had."""
+async def serve(
+    app: Starlette,
+    host: str = "127.0.0.1",
+    port: int = 8081,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        ready: told the address as soon as it takes connections.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
     remedy = "Choose another with --port."
     if not 0 <= port <= 65535:
         raise UsageError(
@@ -129,5 +141,8 @@ async def serve(app: Starlette, host: str = "127.0.0.1", port: int = 8081) -> No
         message = f"The address {host}:{port} cannot be used: {error}."
         raise UsageError(message, remedy=remedy) from error
     with listening:
+        if ready is not None:
+            shown = f"[{host}]" if family is socket.AF_INET6 else host
+            ready(f"http://{shown}:{listening.getsockname()[1]}")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
         await server.serve(sockets=[listening])
