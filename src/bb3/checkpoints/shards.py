@@ -130,6 +130,9 @@ class Finished:
                 self._hashes = dict(state["shards"])
         except (OSError, ValueError, KeyError, TypeError):
             self._hashes = {}  # no run before this one, or one that died while writing this
+        for file in folder.glob("model*.safetensors*"):
+            if file.name not in self._hashes:
+                file.unlink()
 
     def holds(self, shard: Shard) -> bool:
         """Whether the shard's file is there, whole and unchanged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from bb3.core.errors import AssetError
 
+CODE = re.compile(r"(?:GLOBAL|Unsupported class|unrecognized function) (\S+)")
 ZIP = b"PK"
-PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04")
+DAMAGED = (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+PICKLE = b"\x80\x02"  # protocol 2, what torch.save writes
 
 # Training leaves numpy numbers (a best loss, a learning rate) beside the tensors. These make
 # nothing but numbers; newer and older numpy name the first differently.
@@ -41,15 +44,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             head = file.read(2)
-        if head not in (ZIP, *PICKLE):
-            raise AssetError(f"{path} is not a torch checkpoint: it begins with {head!r}.")
+    except OSError as error:
+        raise AssetError(f"Cannot read {path}: {error.strerror}.") from error
+    if head not in (ZIP, PICKLE):
+        raise AssetError(f"{path} is not a torch checkpoint: it begins with {head!r}.")
+    try:
         with torch.serialization.safe_globals(NUMBERS):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=head == ZIP)
-    except OSError as error:
-        raise AssetError(f"Cannot read {path}: {error.strerror or error}.") from error
     except pickle.UnpicklingError as error:
         raise _refusal(path, str(error)) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGED as error:
         raise AssetError(
             f"The checkpoint {path} is damaged or cut short ({type(error).__name__}).",
             remedy="Fetch it again and compare its size.",
@@ -68,11 +72,9 @@ def _state(path: Path, content: Any) -> dict[str, Tensor]:
 
 
 def _refusal(path: Path, reason: str) -> AssetError:
-    if "GLOBAL" in reason or "global" in reason:
-        names = [word for word in reason.split() if "." in word and word.strip("`.,")]
-        found = names[0].strip("`.,") if names else "unknown"
+    if found := CODE.search(reason):
         return AssetError(
-            f"The checkpoint {path} holds code ({found}) and is not opened.",
+            f"The checkpoint {path} holds code ({found[1]}) and is not opened.",
             remedy="Use the released file; bb3 never runs what a checkpoint brings along.",
         )
     return AssetError(
