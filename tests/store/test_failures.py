@@ -14,7 +14,7 @@ import pytest
 
 from bb3.core.errors import StoreError
 from bb3.core.types import Memory, Speaker, Turn
-from bb3.store import open_store, sql
+from bb3.store import open_store, schema, sql
 
 
 async def refusal(where: str | Path) -> str:
@@ -174,6 +174,16 @@ async def test_an_unreachable_server() -> None:
         message = await refusal(f"postgresql://ada:secret@127.0.0.1:{port}/db")
     assert f"127.0.0.1:{port}" in message
     assert "secret" not in message
+
+
+async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg")
+    monkeypatch.setattr(schema, "CONNECT_S", 2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        message = await refusal(f"postgresql://ada:secret@127.0.0.1:{silent.getsockname()[1]}/db")
+    assert "timeout" in message
 
 
 async def test_a_wrong_password(postgres: str) -> None:

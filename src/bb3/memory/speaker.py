@@ -23,12 +23,19 @@ LABEL = re.compile(
     r"(?:\s*:\s*|(?P<owner>['’]s)\s+|\s+(?=\w))",
     re.IGNORECASE,
 )
+REPORT = re.compile(
+    r"^(?P<who>person [12]|(?:the )?(?:user|human|bot|assistant|speaker)) "
+    r"(?:(?:has |have )?(?:mention|stat|shar|reveal|express|explain)(?:s|es|ed)|says|said|"
+    r"tells (?:me|us)|told (?:me|us)) (?:that )?(?P<they>they|he|she|i|their|his|her|my)\b\s*",
+    re.IGNORECASE,
+)
+"""What somebody is reported to have said of themselves."""
 VERBS = {
     "is": "am", "isn't": "am not", "has": "have", "hasn't": "haven't", "does": "do",
     "doesn't": "don't", "goes": "go", "was": "was", "does not": "do not", "are": "am",
     "aren't": "am not", "were": "was",
 }  # fmt: skip
-KEEP_S = word_set("was always sometimes needs-must as less this")
+KEEP_S = word_set("was always sometimes as less this")
 ADVERBS = word_set("also really always often never still currently just now usually")
 BARE = word_set(
     "likes loves enjoys has lives works owns plays hates wants is prefers speaks studies "
@@ -59,7 +66,8 @@ def attribute(
         the text without labels, in the first person where it spoke of its subject in another,
         and the speaker it names; None when it speaks of somebody it does not name.
     """
-    text = PREAMBLE.sub("", text, count=1).strip()
+    text = PREAMBLE.sub("", text, count=1).strip().strip("\"'“”‘’").strip()
+    text = REPORT.sub(_directly, text)
     if OWNED.match(text):
         return split_prefix(text, speaker, person1=person1)
     found = LABEL.match(text)
@@ -72,6 +80,12 @@ def attribute(
             return _upper(rest), speaker
         return _first_person("I " + rest, verb=True), speaker
     return _pronoun(text, speaker, source)
+
+
+def _directly(report: re.Match[str]) -> str:
+    """What is reported, said directly: of "The user said that their ..." "The user's ..."."""
+    owner = report["they"].lower() in ("their", "his", "her", "my")
+    return f"{report['who']}{'’s' if owner else ''} "
 
 
 def split_prefix(
@@ -130,6 +144,9 @@ def _first_person(text: str, *, verb: bool = False) -> str:
         if at < len(parts):
             parts[at] = _verb(parts[at])
     parts[1:] = [{"their": "my", "his": "my", "your": "my"}.get(p, p) for p in parts[1:]]
+    for at in range(2, len(parts)):
+        if parts[at] == "they" and parts[at - 1] in ("and", "but", "that", "because"):
+            parts[at] = "I"
     return _upper(" ".join(parts))
 
 

@@ -26,6 +26,8 @@ from bb3.store.models import Base
 VERSION_TABLE = "bb3_version"
 BUSY_S = 15.0
 """How long a process waits for another that writes."""
+CONNECT_S = 10
+"""How long a database server may take to answer the door."""
 ADVISORY_LOCK = 0x626233
 """PostgreSQL's advisory lock of a migration: the bytes of "bb3"."""
 
@@ -87,7 +89,8 @@ def _engine(url: URL) -> Iterator[Engine]:
         event.listen(engine, "connect", _manual_transactions)
         event.listen(engine, "begin", _begin_immediate)
     else:
-        engine = create_engine(url, poolclass=NullPool)
+        timeout = {"connect_timeout": CONNECT_S}
+        engine = create_engine(url, poolclass=NullPool, connect_args=timeout)
     try:
         yield engine
     finally:

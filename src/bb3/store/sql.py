@@ -23,7 +23,7 @@ from bb3.core.errors import StoreError
 from bb3.core.types import Conversation, Memory, Trace, Turn, Vector
 from bb3.store import conversations, export, memories
 from bb3.store.failures import explain
-from bb3.store.schema import BUSY_S, migrate
+from bb3.store.schema import BUSY_S, CONNECT_S, migrate
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -219,7 +219,8 @@ def _prepare_file(path: Path) -> None:
 
 def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True)
+        timeout = {"connect_timeout": CONNECT_S}
+        return create_async_engine(url, pool_pre_ping=True, connect_args=timeout)
     engine = create_async_engine(url)
     event.listen(engine.sync_engine, "connect", _set_up_connection)
     event.listen(engine.sync_engine, "begin", _begin)
