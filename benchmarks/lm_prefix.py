@@ -83,7 +83,7 @@ async def measure(
     path: Path, name: str, turns: int, options: EngineOptions
 ) -> dict[str, list[tuple[TokenCounts, float]]]:
     """Token counts and milliseconds of every call, by module."""
-    model = LlamaCppModel(path, options=options)
+    model = LlamaCppModel(path, options=options, trusted=True)
     words = dialect(name or model.dialect)
     measured: dict[str, list[tuple[TokenCounts, float]]] = {tag: [] for tag in TAGS}
     for _, module, context in calls(turns):

@@ -22,7 +22,7 @@ API_KEY = "a-key-never-shown"
 def llama(smollm_path: Path) -> Iterator[LlamaCppModel]:
     """The embedded model on a private socket."""
     options = EngineOptions(threads=1, slots=6, context_tokens=1024, cache_tokens=6144)
-    model = LlamaCppModel(smollm_path, options=options)
+    model = LlamaCppModel(smollm_path, options=options, trusted=True)
     yield model
     asyncio.run(model.aclose())
 
@@ -33,7 +33,7 @@ def llama_server(smollm_path: Path) -> Iterator[LlamaCppModel]:
     options = EngineOptions(
         threads=1, slots=2, context_tokens=1024, listen="127.0.0.1:0", api_key=API_KEY
     )
-    model = LlamaCppModel(smollm_path, options=options)
+    model = LlamaCppModel(smollm_path, options=options, trusted=True)
     yield model
     asyncio.run(model.aclose())
 

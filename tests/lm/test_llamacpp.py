@@ -193,7 +193,7 @@ async def test_a_continuation_within_a_word_is_scored(llama):
 
 async def test_each_module_keeps_its_prefix(smollm_path):
     options = EngineOptions(threads=1, slots=3, context_tokens=512, cache_tokens=1536)
-    model = LlamaCppModel(smollm_path, options=options)
+    model = LlamaCppModel(smollm_path, options=options, trusted=True)
     try:
         instructions = {
             "sdm": "Decide whether a search is needed, looking at every word with care. " * 3,
@@ -215,7 +215,7 @@ async def test_each_module_keeps_its_prefix(smollm_path):
 
 async def test_more_conversations_than_the_cache_holds(smollm_path):
     options = EngineOptions(threads=1, slots=4, context_tokens=256, cache_tokens=512)
-    model = LlamaCppModel(smollm_path, options=options)
+    model = LlamaCppModel(smollm_path, options=options, trusted=True)
     try:
         prompts = [Prompt(text=f"{name} " * 70) for name in ("red", "green", "blue", "grey", "tan")]
         results = await model.generate([ask(p, max_tokens=4) for p in prompts])
@@ -302,8 +302,10 @@ async def test_a_users_text_is_never_a_control_token(llama):
 
 
 async def test_closing(smollm_path):
-    model = LlamaCppModel(smollm_path, options=EngineOptions(threads=1, slots=1, cache_tokens=256))
-    folder = Path(model._engine._socket).parent
+    model = LlamaCppModel(
+        smollm_path, options=EngineOptions(threads=1, slots=1, cache_tokens=256), trusted=True
+    )
+    folder = Path(model._engine.socket).parent
     assert folder.stat().st_mode & 0o077 == 0
     running = asyncio.create_task(one(model, Prompt(text="1, 2,"), max_tokens=200))
     while not await busy_slots(model):
@@ -318,7 +320,9 @@ async def test_closing(smollm_path):
 
 
 def test_ctrl_c_stays_ours(smollm_path):
-    model = LlamaCppModel(smollm_path, options=EngineOptions(threads=1, slots=1, cache_tokens=256))
+    model = LlamaCppModel(
+        smollm_path, options=EngineOptions(threads=1, slots=1, cache_tokens=256), trusted=True
+    )
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
@@ -335,8 +339,8 @@ from bb3.core.ports import GenerationRequest, Prompt
 from bb3.lm.engine import EngineOptions
 from bb3.lm.llamacpp import LlamaCppModel
 async def main():
-    options = EngineOptions(threads=1, slots=2, cache_tokens=512)
-    model = await asyncio.to_thread(LlamaCppModel, Path({str(smollm_path)!r}), options=options)
+    path, options = Path({str(smollm_path)!r}), EngineOptions(threads=1, slots=2, cache_tokens=512)
+    model = await asyncio.to_thread(LlamaCppModel, path, options=options, trusted=True)
     request = GenerationRequest(prompt=Prompt(text="The capital of Norway is"), module="vrm")
     async with aclosing(model.stream(request)) as pieces:
         print(await anext(pieces))
@@ -360,35 +364,60 @@ def test_files_that_are_no_models(tmp_path, smollm_path):
         LlamaCppModel(tmp_path / "cut.gguf")
 
 
-def test_a_model_the_engine_does_not_know(tmp_path, smollm_path, capfd):
-    path = tmp_path / "unknown.gguf"
+@pytest.fixture
+def damaged(tmp_path, smollm_path):
+    """A copy of the model with some bytes of its header overwritten."""
+    path = tmp_path / "damaged.gguf"
     shutil.copyfile(smollm_path, path)
-    with path.open("r+b") as file:
-        head = file.read(4096)
-        place = head.index(b"llama", head.index(b"general.architecture"))
-        file.seek(place)
-        file.write(b"lemma")
+
+    def overwrite(after: bytes, find: bytes, by: bytes) -> Path:
+        with path.open("r+b") as file:
+            head = file.read(1 << 16)
+            file.seek(head.index(find, head.index(after)))
+            file.write(by)
+        return path
+
+    return overwrite
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_model_the_engine_does_not_know(damaged, capfd, trusted):
+    path = damaged(b"general.architecture", b"llama", b"lemma")
     with pytest.raises(ModelError, match="cannot load"):
+        LlamaCppModel(path, trusted=trusted)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_would_crash_the_process(damaged, capfd):
+    # Two tokens of one spelling: an assertion of llama.cpp fails.
+    path = damaged(b"tokenizer.ggml.tokens", b"<filename>", b"<reponame>")
+    with pytest.raises(ModelError, match="crashes"):
         LlamaCppModel(path)
     assert capfd.readouterr() == ("", "")
+
+
+async def test_a_file_that_nobody_checked_is_tried_first(smollm_path):
+    model = LlamaCppModel(smollm_path, options=EngineOptions(threads=1, slots=1, cache_tokens=256))
+    assert (await one(model, NORWAY, max_tokens=1)).text == " Oslo"
+    await model.aclose()
 
 
 def test_addresses_that_cannot_be_served(smollm_path):
     for listen in ("here", "127.0.0.1:http", "127.0.0.1:99999", ":80"):
         with pytest.raises(UsageError, match="host:port"):
-            LlamaCppModel(smollm_path, options=EngineOptions(listen=listen))
+            LlamaCppModel(smollm_path, options=EngineOptions(listen=listen), trusted=True)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ModelError, match="port is taken"):
-            LlamaCppModel(smollm_path, options=EngineOptions(listen=listen))
+            LlamaCppModel(smollm_path, options=EngineOptions(listen=listen), trusted=True)
 
 
 def test_no_place_for_the_socket(smollm_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent/folder")
     with pytest.raises(ModelError, match="TMPDIR"):
-        LlamaCppModel(smollm_path)
+        LlamaCppModel(smollm_path, trusted=True)
 
 
 async def test_measures_this_machine(llama):

@@ -78,13 +78,14 @@ def _read(path: str) -> str:
 
 
 class Engine:
-    """A running server. ``url`` is where its HTTP API answers.
+    """A running server. ``url`` is where its HTTP API answers, over the Unix socket ``socket``
+    unless that is None.
 
     Raises:
         ModelError: llama.cpp refuses the model or the layout.
     """
 
-    _socket: str | None
+    socket: str | None
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
         most = min(_MOST_THREADS, cores())
@@ -97,10 +98,10 @@ class Engine:
             params.hostnames, params.port = _address(options.listen)
         self._folder = _private_folder()
         params.slot_save_path = self._folder.name  # without one, slots cannot be emptied
-        self._socket = None
+        self.socket = None
         if not options.listen:
-            self._socket = str(Path(self._folder.name) / "engine.sock")
-            params.hostnames = [self._socket]
+            self.socket = str(Path(self._folder.name) / "engine.sock")
+            params.hostnames = [self.socket]
         try:
             with _own_signals():
                 self._server: Any = xllamacpp.Server(params)
@@ -112,14 +113,14 @@ class Engine:
                 remedy="The file may be damaged, of a kind this llama.cpp does not know, or too "
                 "big for this machine's memory" + (", or the port is taken." if at else "."),
             ) from error
-        self.url = "http://engine" if self._socket else str(self._server.listening_address)
+        self.url = "http://engine" if self.socket else str(self._server.listening_address)
 
     def transport(self) -> httpx.AsyncHTTPTransport:
         """How to reach it. Connections are not kept: each is bound to one event loop, and a
         kept one takes one of the engine's threads.
         """
         return httpx.AsyncHTTPTransport(
-            uds=self._socket, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False
+            uds=self.socket, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False
         )
 
     def close(self) -> None:
