@@ -7,7 +7,7 @@ What the engine cannot do as asked, and what it does instead:
 - ``block_ngram``, ``block_context_ngram``: the DRY sampler with a penalty no token survives. It
   looks at the prompt and the answer alike, so either one blocks repeats of both, ``block_text``
   is not looked at, and n-grams may run across a newline only once.
-- ``presence_penalty``: llama.cpp counts the prompt's tokens too. A bias takes the prompt's share
+- ``presence_penalty``, ``frequency_penalty``: llama.cpp counts the prompt's tokens too. A bias takes the prompt's share
   back, exactly for the frequency part; a token that stands in the prompt gets no presence penalty.
 """
 
@@ -24,7 +24,6 @@ UNSUPPORTED = frozenset(
 )
 
 _DRY_MULTIPLIER = 100.0
-_WHOLE_CONTEXT = 1 << 20  # tokens; the engine cuts it down to what there is
 
 
 def fields(
@@ -68,7 +67,7 @@ def fields(
             "dry_multiplier": _DRY_MULTIPLIER,
             "dry_base": 1.75,
             "dry_allowed_length": max(1, n - 1),
-            "dry_penalty_last_n": _WHOLE_CONTEXT,
+            "dry_penalty_last_n": len(prompt) + sampling.max_tokens,
             "dry_sequence_breakers": ["\n"],
         }
     return body
@@ -82,7 +81,7 @@ def _penalties(sampling: Sampling, prompt: Sequence[int], source: Sequence[int])
         body |= {
             "presence_penalty": presence,
             "frequency_penalty": frequency,
-            "repeat_last_n": _WHOLE_CONTEXT,
+            "repeat_last_n": len(prompt) + sampling.max_tokens,
         }
         for token, count in Counter(prompt).items():
             bias[token] += presence + count * frequency  # type: ignore[assignment]
