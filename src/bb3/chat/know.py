@@ -68,8 +68,8 @@ async def _from_search(state: TurnState) -> None:
         return
     context = state.context(documents=documents, earlier=state.earlier("skm"))
     call = await state.asker.generate("skm", context)
-    if call is not None and (state.asker.dialect.trained or call.edited):
-        _settle(state, "skm", call.output)
+    if state.asker.dialect.trained or (call is not None and call.edited):
+        _settle(state, "skm", call.output if call is not None else "")
         return
     answer = call.output if call is not None else ""
     asked = f"{state.user.text} {state.query}"

@@ -26,6 +26,7 @@ class Pipeline:
             the last kind of knowledge in it. The released systems take srm's.
         opening: answer the text ``Opening`` with a first message made from memories.
         remember, remember_own: write memories from the user's turns, from the bot's replies.
+        own_words: where the model's memory rests on a sentence of the speaker, keep that sentence.
         documents: how many documents to ask of the search.
         append_to_query: text appended to every query.
         window: most turns of the conversation that modules look at.
@@ -44,6 +45,7 @@ class Pipeline:
     opening: bool = True
     remember: bool = True
     remember_own: bool = True
+    own_words: bool = False
     documents: int = 5
     append_to_query: str = ""
     window: int = 64

@@ -7,9 +7,12 @@ import asyncio
 from bb3.chat.state import TurnState
 from bb3.core.errors import Bb3Error
 from bb3.core.events import Degraded, Remembered
-from bb3.core.text import sentences
+from bb3.core.text import overlap_f1, sentences
 from bb3.core.types import MemoryOrigin, Turn
 from bb3.memory.admit import Admission
+
+SAME_WORDS = 0.3
+"""Word overlap (F1) from which a memory rests on a sentence."""
 
 
 async def remember(state: TurnState, reply: Turn | None) -> None:
@@ -29,9 +32,15 @@ async def remember(state: TurnState, reply: Turn | None) -> None:
 
 async def _write(state: TurnState, turn: Turn, text: str) -> None:
     """A memory that a model made up gives way to the speaker's own words, if those hold."""
+    own = sentences(turn.text)
+    if state.pipeline.own_words:
+        own.sort(key=lambda sentence: -overlap_f1(sentence, text))
+        for sentence in own:
+            if overlap_f1(sentence, text) >= SAME_WORDS and await _admitted(state, turn, sentence):
+                return
     if await _admitted(state, turn, text) or state.asker.dialect.trained:
         return
-    for sentence in sentences(turn.text):
+    for sentence in own:
         await _admitted(state, turn, sentence)
 
 

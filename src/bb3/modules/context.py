@@ -42,9 +42,9 @@ class Context:
 
 
 def one_line(text: str) -> str:
-    """The text with every run of white space made one space.
+    """The text with its line breaks made spaces; other white space stays as it was written.
 
     In the line-based dialects a line break begins a new speaker's turn, so that a message with
     one could put words into the bot's mouth.
     """
-    return " ".join(text.split())
+    return " ".join(line for part in text.splitlines() if (line := part.strip()))

@@ -1,0 +1,212 @@
+"""Showing a turn while it happens: to a person, as plain text, as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rich.console import Console, RenderableType
+from rich.status import Status
+from rich.text import Text
+
+from bb3.cli.look import plain, turn_data
+from bb3.core.events import (
+    Blocked,
+    Degraded,
+    Documents,
+    Done,
+    Event,
+    Query,
+    Recalled,
+    Remembered,
+    Reply,
+    Token,
+    Working,
+    event_data,
+)
+from bb3.core.types import Memory
+
+_DOING = {
+    "sdm": "deciding",
+    "mdm": "deciding",
+    "sgm": "thinking of a query",
+    "search": "searching",
+    "skm": "reading",
+    "mkm": "remembering",
+    "ckm": "thinking",
+    "mgm": "taking notes",
+    "orm": "thinking of you",
+}
+
+
+class Screen(Protocol):
+    """Where a turn is shown."""
+
+    def event(self, event: Event) -> None:
+        """Show a step of the turn."""
+        ...
+
+    def show(self, view: RenderableType) -> None:
+        """Show something that is no event."""
+        ...
+
+    def end(self, memories: list[Memory]) -> None:
+        """The turn is over; ``memories`` are all that are known now."""
+        ...
+
+
+def note(event: Event) -> str:
+    """What a reader wants to be told of an event, in a line; empty: nothing."""
+    match event:
+        case Query(text=text):
+            return f"searching “{text}”"
+        case Documents(documents=()):
+            return "found nothing that fits"
+        case Documents(documents=documents):
+            return "reading " + ", ".join(d.title or d.url for d in documents)
+        case Recalled(memories=()):
+            return ""
+        case Recalled(memories=memories):
+            more = f" and {len(memories) - 1} more" if len(memories) > 1 else ""
+            return f"recalling “{memories[0].text}”{more}"
+        case Remembered(memory=memory, replaced=replaced):
+            old = "".join(f" (in place of “{m.text}”)" for m in replaced)
+            return f"remembered [{memory.id}] “{memory.text}”{old}"
+        case Blocked(side="user", label=label):
+            return f"message held back ({label})"
+        case Blocked(label=label):
+            return f"reply held back ({label})"
+        case Degraded(step=step, reason=reason):
+            return f"without {step}: {reason}"
+        case _:
+            return ""
+
+
+class PlainScreen:
+    """Lines of text, for pipes."""
+
+    def __init__(self, write: Callable[[str], None] | None = None) -> None:
+        self._write = write or _to_stdout
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Reply):
+            self._write(f"Bot: {event.turn.text}\n")
+        elif text := note(event):
+            self._write(f"  ({text})\n")
+
+    def show(self, view: RenderableType) -> None:
+        self._write(plain(view) + "\n")
+
+    def end(self, memories: list[Memory]) -> None:
+        """Plain text has no end of turn."""
+
+
+def _to_stdout(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+class JsonScreen:
+    """One JSON object a turn and line."""
+
+    def __init__(self) -> None:
+        self._events: list[dict[str, Any]] = []
+        self._done: Done | None = None
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Done):
+            self._done = event
+        if not isinstance(event, Token):
+            self._events.append(event_data(event))
+
+    def show(self, view: RenderableType) -> None:
+        """What is said beside the turns goes to stderr, so that stdout is JSON alone."""
+        sys.stderr.write(plain(view) + "\n")
+
+    def end(self, memories: list[Memory]) -> None:
+        if self._done is not None:
+            data = turn_data(self._done.trace, memories, self._events)
+            _to_stdout(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+        self._events, self._done = [], None
+
+
+class LiveScreen:
+    """A terminal: a line that tells what is going on, then the reply as it is written."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: Status | None = None
+        self._column = 0
+        self._shown = ""
+
+    def event(self, event: Event) -> None:
+        match event:
+            case Working(step=step) if step in _DOING:
+                self._busy(_DOING[step])
+            case Token(text=text):
+                self._piece(text)
+            case Reply(turn=turn):
+                self._whole(turn.text)
+            case Blocked(side="bot"):
+                self._break()
+                self._note(note(event) + "; what you saw of it does not count")
+            case _:
+                if text := note(event):
+                    self._note(text)
+                if isinstance(event, Done):
+                    self._idle()
+
+    def show(self, view: RenderableType) -> None:
+        self._idle()
+        self._break()
+        self._console.print(view)
+
+    def end(self, memories: list[Memory]) -> None:
+        self._idle()
+        self._break()
+
+    def stopped(self) -> None:
+        """The reader interrupted the reply."""
+        self.end([])
+        self._note("stopped")
+
+    def _busy(self, doing: str) -> None:
+        if self._shown or self._column:
+            return
+        if self._status is None:
+            self._status = self._console.status(Text(doing, style="dim"), spinner="dots")
+            self._status.start()
+        else:
+            self._status.update(Text(doing, style="dim"))
+
+    def _idle(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def _note(self, text: str) -> None:
+        self._idle()
+        self._break()
+        self._console.print(Text(f"  · {text}", style="dim"))
+
+    def _piece(self, text: str) -> None:
+        self._idle()
+        self._console.print(Text(text, style="cyan"), end="", soft_wrap=True)
+        self._shown += text
+        self._column = 1
+
+    def _whole(self, text: str) -> None:
+        """The reply as it is kept; shown again only where it is not what was streamed."""
+        if self._shown.strip() != text.strip():
+            self._idle()
+            self._break()
+            self._console.print(Text(text, style="cyan"), soft_wrap=True)
+        self._break()
+        self._shown = ""
+
+    def _break(self) -> None:
+        if self._column:
+            self._console.print()
+            self._column = 0
