@@ -5,10 +5,11 @@ What the engine cannot do as asked, and what it does instead:
 - ``factual_nucleus``: nucleus with the same ``top_p`` (no decay within a sentence).
 - ``beam``: greedy.
 - ``block_ngram``, ``block_context_ngram``: the DRY sampler with a penalty no token survives. It
-  looks at the prompt and the answer alike, so either one blocks repeats of both, ``block_text``
-  is not looked at, and n-grams may run across a newline only once.
-- ``presence_penalty``, ``frequency_penalty``: llama.cpp counts the prompt's tokens too. A bias takes the prompt's share
-  back, exactly for the frequency part; a token that stands in the prompt gets no presence penalty.
+  looks at the prompt and the answer alike, so either one blocks repeats of both; ``block_text``
+  is not looked at, nor are n-grams across a newline.
+- ``presence_penalty``, ``frequency_penalty``: llama.cpp counts the prompt's tokens too. A bias
+  takes the prompt's share back, exactly for the frequency part; a token that stands in the prompt
+  gets no presence penalty.
 """
 
 from __future__ import annotations
