@@ -37,6 +37,7 @@ def assert_refused(path: Path, out: Path, message: str, **options: Any) -> None:
         convert(path, out, **options)
     assert "\n" not in str(caught.value)
     assert not out.exists()
+    assert leftovers(out.parent) == []
 
 
 # --- what is made ------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ from bb3.core.ports import Progress
 from bb3.nets.r2c2 import R2C2Config, R2C2ForConditionalGeneration
 from bb3.nets.tokenizer import build_tokenizer, read_dictionary, read_merges, save_tokenizer
 
-SHARD_BYTES = 1_000_000_000
+SHARD_BYTES = 2_000_000_000
+MAPPED_BYTES = 200_000_000
 UNPACKED = "unpacked"
 TIED = frozenset(
     {
@@ -108,8 +109,8 @@ def convert(
             f"{f' ({error.filename})' if error.filename else ''}."
         ) from error
     finally:
-        if work.is_dir() and not any(work.iterdir()):
-            work.rmdir()
+        if not (work / shards.STATE).exists():  # nothing that another run could go on from
+            shutil.rmtree(work, ignore_errors=True)
     return out
 
 
@@ -140,15 +141,13 @@ class _Conversion:
         config.dtype = shards.DTYPES[self._dtype]
         check_shapes({name: parlai for name, (parlai, _) in names.items()}, shapes, config)
         self._write_tokenizer(options, config)
-        del (
-            tensors,
-            names,
-        )  # unmaps the file; each shard opens it anew
+        del tensors, names  # unmaps the file
         plan = shards.plan(shapes, self._dtype, self._shard_bytes)
         hashes = self._write_shards(plan)
         shards.write_index(plan, self._work)
         self._write_config(options, config)
         self._write_card(options, config, plan, hashes)
+        (self._work / shards.STATE).unlink()
 
     def _write_shards(self, plan: list[shards.Shard]) -> dict[str, str]:
         status = self._files.model.stat()
@@ -163,14 +162,14 @@ class _Conversion:
         progress = Progress("converting", total=total, report=self._report)
         missing = [shard for shard in plan if not finished.holds(shard)]
         source.require_space(self._work, sum(shard.size for shard in missing), "write the model")
+        fetch = _Reader(self._files.model)
         for shard in plan:
             if shard not in missing:
                 progress.advance(shard.size)
                 continue
-            found = map_names(read_tensors(self._files.model))
-            tensors = {name: tensor for name, (_, tensor) in found.items()}
-            finished.add(shard, shards.write_shard(shard, tensors, self._work, progress.advance))
-        return finished.remove()
+            digest = shards.write_shard(shard, fetch, self._work, progress.advance)
+            finished.add(shard, digest)
+        return finished.hashes
 
     def _write_tokenizer(self, options: Mapping[str, Any], config: R2C2Config) -> None:
         pieces = read_dictionary(self._files.dictionary)
@@ -220,6 +219,25 @@ class _Conversion:
             hashes="\n".join(f"- `{name}`: {digest}" for name, digest in hashes.items()),
         )
         (self._work / "README.md").write_text(text, encoding="utf-8")
+
+
+class _Reader:
+    """Tensors by Transformers names, out of a mapped file that is opened anew now and then, so
+    that the pages read so far are let go.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tensors: dict[str, tuple[str, Tensor]] = {}
+        self._read = 0
+
+    def __call__(self, name: str) -> Tensor:
+        if not self._tensors or self._read > MAPPED_BYTES:
+            self._tensors = map_names(read_tensors(self._path))
+            self._read = 0
+        tensor = self._tensors[name][1]
+        self._read += tensor.nbytes
+        return tensor
 
 
 def map_names(tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:

@@ -77,7 +77,7 @@ def plan(shapes: Mapping[str, tuple[int, ...]], dtype: str, limit: int) -> list[
 
 
 def write_shard(
-    shard: Shard, tensors: Mapping[str, Tensor], folder: Path, advance: Callable[[int], None]
+    shard: Shard, fetch: Callable[[str], Tensor], folder: Path, advance: Callable[[int], None]
 ) -> str:
     """Write a shard under a temporary name, then give it its own.
 
@@ -91,7 +91,7 @@ def write_shard(
         digest.update(header)
         file.write(header)
         for name in shard.tensors:
-            for piece in _pieces(name, tensors[name], shard.dtype):
+            for piece in _pieces(name, fetch(name), shard.dtype):
                 digest.update(piece)
                 file.write(piece)
                 advance(len(piece))
@@ -117,41 +117,39 @@ class Finished:
     """Which shards of a folder are complete, kept in a file so that a later run knows.
 
     Args:
-        key: what the conversion is of; shards of another key are not taken over.
+        key: what the conversion is of; shards of another key are removed.
+
+    Attributes:
+        hashes: SHA-256 of each finished shard.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
         self._path = folder / STATE
         self._key = dict(key)
-        self._hashes: dict[str, str] = {}
+        self.hashes: dict[str, str] = {}
         try:
             state = json.loads(self._path.read_text(encoding="utf-8"))
             if state["key"] == self._key:
-                self._hashes = dict(state["shards"])
+                self.hashes = dict(state["shards"])
         except (OSError, ValueError, KeyError, TypeError):
-            self._hashes = {}  # no run before this one, or one that died while writing this
+            self.hashes = {}  # no run before this one, or one that died while writing this
         for file in folder.glob("model*.safetensors*"):
-            if file.name not in self._hashes:
+            if file.name not in self.hashes:
                 file.unlink()
 
     def holds(self, shard: Shard) -> bool:
         """Whether the shard's file is there, whole and unchanged."""
         file = self._path.with_name(shard.name)
-        known = self._hashes.get(shard.name)
+        known = self.hashes.get(shard.name)
         return known is not None and file.is_file() and file_hash(file) == known
 
     def add(self, shard: Shard, digest: str) -> None:
         """Note a shard that was written."""
-        self._hashes[shard.name] = digest
-        text = json.dumps({"key": self._key, "shards": self._hashes})
+        self.hashes[shard.name] = digest
+        text = json.dumps({"key": self._key, "shards": self.hashes})
         part = self._path.with_name(f"{STATE}.part")
         part.write_text(text, encoding="utf-8")
         part.replace(self._path)
-
-    def remove(self) -> dict[str, str]:
-        """Forget: the conversion is complete. Returns each shard's SHA-256."""
-        self._path.unlink(missing_ok=True)
-        return self._hashes
 
 
 def file_hash(path: Path) -> str:
@@ -163,9 +161,10 @@ def file_hash(path: Path) -> str:
 def _pieces(name: str, tensor: Tensor, dtype: str) -> Iterator[memoryview]:
     """A tensor's bytes in ``dtype``, a few million numbers at a time."""
     for piece in tensor.reshape(-1).split(PIECE):
+        bounds = torch.stack(piece.aminmax())  # NaN, if there is one
         converted = piece.to(DTYPES[dtype])
-        if not bool(torch.isfinite(converted).all()):
-            kind = "is not finite" if not bool(torch.isfinite(piece).all()) else "overflows"
+        if not bool(bounds.to(DTYPES[dtype]).isfinite().all()):
+            kind = "overflows" if bool(bounds.isfinite().all()) else "is not finite"
             raise AssetError(
                 f"The tensor {name} {kind} in {dtype}.",
                 remedy="Convert to bfloat16 or float32, or fetch the checkpoint again.",
