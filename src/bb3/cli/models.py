@@ -92,7 +92,7 @@ def pull(
 
 @app.command()
 def info(
-    name: Annotated[str, typer.Argument(help="A name from `bb3 models list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `bb3 models list`.")],
     sets: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
