@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from bb3.nets.decoding import Ask, Decoding, Hypothesis, Settings, decode
-from bb3.nets.r2c2 import R2C2ForConditionalGeneration, encode
+from bb3.nets.layout import SourceLayout
+from bb3.nets.r2c2 import R2C2Config, R2C2ForConditionalGeneration, encode
 from bb3.nets.tokenizer import TextCodec
 
 END, START = 2, 1
@@ -288,3 +290,35 @@ def test_recorded_conversations_call_by_call(
     assert len(together) >= 18
     for found, beams in zip(decode(golden_model, together), expected, strict=True):
         assert_recorded(golden_codec, found, beams)
+
+
+def test_recorded_replies_need_neither_blank_documents_nor_retrieval_for_memories(
+    golden_folder: Path,
+    golden_model: R2C2ForConditionalGeneration,
+    golden_codec: TextCodec,
+    golden: Any,
+) -> None:
+    """The reference encodes blank documents, and all memories when it only writes one; its
+    texts are the same without.
+    """
+    layout = SourceLayout(golden_codec, R2C2Config.from_pretrained(golden_folder))
+    together: list[Ask] = []
+    expected: list[str] = []
+    for name in ("chat", "all_combined", "all_separate", "never"):
+        for call in golden(f"r2c2_{name}")["calls"]:
+            if "fid_inputs" not in call:
+                continue
+            found = call["fid_inputs"]["docs"][0] if call["module"] != "mgm" else []
+            documents = tuple(f"{each['title']} / {each['text']}" for each in found)
+            rows = layout.rows(call["observed_full_text"][0], documents)
+            together.append(
+                Ask(
+                    encoded=encode(golden_model, [rows])[0],
+                    settings=recorded_settings(call["gen"]),
+                    context=call["context_block_ids"][0],
+                )
+            )
+            expected.append(call["output_text"][0])
+    assert len(together) >= 40
+    for found, text in zip(decode(golden_model, together), expected, strict=True):
+        assert golden_codec.decode(found[0].tokens) == text
