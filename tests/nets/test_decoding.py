@@ -217,6 +217,8 @@ def test_settings_that_cannot_be_are_refused(model: R2C2ForConditionalGeneration
         Settings(beam_size=2, sample=True)
     with pytest.raises(ValueError, match="positive"):
         Settings(max_steps=0)
+    with pytest.raises(ValueError, match="64 positions"):
+        Decoding(model, asks(model, Settings(max_steps=64)))
     with pytest.raises(ValueError, match="share"):
         Decoding(model, asks(model, Settings(), Settings(beam_size=2)))
 

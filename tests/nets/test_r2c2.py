@@ -40,6 +40,18 @@ def test_packed_encoding_equals_the_librarys_encoder(
     torch.testing.assert_close(equal[0], found[0].repeat(2, 1), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("row", [[], [5] * 65])
+def test_rows_that_cannot_be_encoded(model: R2C2ForConditionalGeneration, row: list[int]) -> None:
+    with pytest.raises(ValueError, match="1 to 64 can be"):
+        encode(model, [[[1, 2]], [row]])
+
+
+def test_the_longest_row_and_answer_fit(model: R2C2ForConditionalGeneration) -> None:
+    [states] = encode(model, [[[5] * 64]])
+    ask = Ask(encoded=states, settings=Settings(max_steps=63, min_tokens=63))
+    assert len(decode(model, [ask])[0][0].tokens) == 62
+
+
 def test_fuse_joins_rows_and_leaves_padding_out() -> None:
     hidden = torch.arange(24.0).view(4, 3, 2)
     mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0]])

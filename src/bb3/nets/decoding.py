@@ -127,13 +127,17 @@ class Decoding:
     """Inputs of one beam size on their way to their answers, a step at a time.
 
     Raises:
-        ValueError: the settings differ in beam size or in ``sample``, or there is no input.
+        ValueError: the settings differ in beam size or in ``sample``, there is no input, or an
+            answer may be longer than the model has positions.
     """
 
     def __init__(self, model: BlenderbotForConditionalGeneration, asks: Sequence[Ask]) -> None:
         if len({(ask.settings.beam_size, ask.settings.sample) for ask in asks}) != 1:
             raise ValueError("inputs decoded together share beam_size and sample")
         config = model.config
+        longest = max(ask.settings.max_steps for ask in asks)
+        if longest >= config.max_position_embeddings:
+            raise ValueError(f"max_steps {longest}: {config.max_position_embeddings} positions")
         self._device = asks[0].encoded.device
         self._dtype = asks[0].encoded.dtype
         end = config.eos_token_id

@@ -175,11 +175,15 @@ def encode_packed(
     only attention is padded, to the longest row.
 
     Returns:
-        (sum of row lengths, D), in the order of ``rows``.
+        (sum of row lengths, D), in the order of ``rows``. Raises ValueError for a row that is
+        empty or longer than the model has positions.
     """
     encoder = model.model.encoder
     device = encoder.embed_tokens.weight.device
     lengths = [len(row) for row in rows]
+    limit = model.config.max_position_embeddings
+    if not 0 < min(lengths) <= max(lengths) <= limit:
+        raise ValueError(f"rows of {min(lengths)} to {max(lengths)} tokens: 1 to {limit} can be")
     ids = torch.tensor([token for row in rows for token in row], device=device)
     places = torch.cat([torch.arange(length) for length in lengths]).to(device)
     hidden = encoder.embed_tokens(ids) + encoder.embed_positions(ids[None].shape, 0, places)
