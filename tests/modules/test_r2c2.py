@@ -63,10 +63,13 @@ async def test_inputs_equal_the_recorded_ones(shared, name):
             else:
                 assert prompt.text == bare(call["input_text"][0])
             if "prior_knowledge_responses" in call:
-                assert prompt.block_text.split() == (
-                    f"{prompt.text.removesuffix(module.r2c2_token)} "
-                    f"{call['prior_knowledge_responses'][0]}"
-                ).split()
+                assert (
+                    prompt.block_text.split()
+                    == (
+                        f"{prompt.text.removesuffix(module.r2c2_token)} "
+                        f"{call['prior_knowledge_responses'][0]}"
+                    ).split()
+                )
             if module.kind is Kind.KNOWLEDGE and "fid_inputs" in call:
                 rows = [bare(row) for row in call["fid_inputs"]["texts"]]
                 ours = [f"{d} // {prompt.text}" for d in prompt.documents]
@@ -106,3 +109,104 @@ async def material(call, turn, history, known, found, own, separate) -> Context:
         knowledge=knowledge,
         earlier=tuple(earlier),
     )
+
+
+TALK = (user("I moved to Turin."), bot("Nice! Do you like it?"), user("I do.\nIt has  trams."))
+MISO = Memory(speaker=Speaker.USER, text="I have a cat called Miso.")
+TEA = Memory(speaker=Speaker.BOT, text="I like tea.")
+FACT = Document(title="Turin", text="Turin is a city in Italy.", url="http://example.org/t")
+
+
+@pytest.mark.parametrize(
+    ("tag", "fields", "text", "documents"),
+    [
+        ("sdm", {}, "I do. It has  trams. __is-search-required__", ()),
+        ("mdm", {}, "I do. It has  trams. __is-memory-required__", ()),
+        (
+            "mdm",
+            {"memories": (MISO, TEA)},
+            (
+                "your persona: I like tea.\npartner's persona: I have a cat called Miso.\n"
+                "I do. It has  trams. __is-memory-required__"
+            ),
+            (),
+        ),
+        (
+            "sgm",
+            {},
+            "I moved to Turin.\nNice! Do you like it?\nI do. It has  trams. __generate-query__",
+            (),
+        ),
+        (
+            "mkm",
+            {"memories": (MISO, TEA)},
+            "I moved to Turin.\nNice! Do you like it?\nI do. It has  trams. __access-memory__",
+            (" / partner's persona: I have a cat called Miso.", " / your persona: I like tea."),
+        ),
+        (
+            "skm",
+            {"documents": (FACT,)},
+            "I moved to Turin.\nNice! Do you like it?\nI do. It has  trams. __generate-knowledge__",
+            ("Turin_0 / Turin is a city in Italy.",),
+        ),
+        (
+            "srm",
+            {"knowledge": {"skm": "s", "ckm": "c", "mkm": "m"}},
+            (
+                "I moved to Turin.\nNice! Do you like it?\nI do. It has  trams.\n"
+                "__entity__ c __endentity__"
+                "__memory__ m __endmemory__"
+                "__knowledge__ s __endknowledge__"
+            ),
+            (),
+        ),
+        ("vrm", {}, "I moved to Turin.\nNice! Do you like it?\nI do. It has  trams.\n", ()),
+        (
+            "grm",
+            {"style": "Calm"},
+            (
+                "I moved to Turin.\nNice! Do you like it?\nI do. It has  trams.\n"
+                "__style__ Calm __end-style__"
+            ),
+            (),
+        ),
+    ],
+)
+def test_rendering(tag, fields, text, documents):
+    prompt = R2C2.render(MODULES[tag], Context(turns=TALK, **fields))
+    assert (prompt.text, prompt.documents) == (text, documents)
+
+
+def test_earlier_knowledge_is_blocked_after_silence():
+    context = Context(turns=(user("Hi."),), earlier=("old one", "older"))
+    prompt = R2C2.render(MODULES["ckm"], context)
+    assert prompt.block_text == f"Hi. {SILENCE} old one older"
+    assert R2C2.render(MODULES["vrm"], context).block_text == ""
+
+
+@pytest.mark.parametrize(
+    ("length", "cut_at"), [(499, 499), (500, 500), (501, 501), (502, 501), (900, 501)]
+)
+def test_documents_are_cut_at_the_first_space_after_500(length, cut_at):
+    text = ("x" * 501 + " " + "y" * 500)[:length]
+    (document,) = R2C2.render(
+        MODULES["skm"], Context(turns=TALK, documents=(Document(title="T", text=text),))
+    ).documents
+    assert document == "T_0 / " + text[:cut_at]
+
+
+@pytest.mark.parametrize(
+    ("tag", "raw", "read"),
+    [
+        ("sdm", " __do-search__ ", "__do-search__"),
+        ("mgm", "__NOPERSONA__", ""),
+        ("mgm", "__NO__PERSONA__BEAM__MIN__LEN__20__", ""),
+        ("mgm", " I have a cat. ", "I have a cat."),
+        ("srm", "__NO__PERSONA__BEAM__MIN__LEN__20__", ""),
+        ("srm", "Yes__NO__PERSONA__BEAM__MIN__LEN__20__", "Yes"),
+        ("srm", "a\nb", "a b"),
+        ("skm", "2_000 people, snake_case stays", "2_000 people, snake_case stays"),
+    ],
+)
+def test_reading(tag, raw, read):
+    assert R2C2.read(MODULES[tag], raw) == read

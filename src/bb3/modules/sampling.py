@@ -63,12 +63,17 @@ def _check(name: str, value: Any, where: str) -> Any:
         )
     try:
         if name == "stop":
-            return (value,) if isinstance(value, str) else tuple(str(v) for v in value)
+            stops = (value,) if isinstance(value, str) else tuple(str(v) for v in value)
+            if not all(stops):
+                raise ValueError
+            return stops
         if name == "method":
             if value not in ("greedy", "beam", "nucleus", "factual_nucleus"):
                 raise ValueError
             return value
         number = _TYPES[name](value)
+        if isinstance(value, bool) or (isinstance(value, float) and number != value):
+            raise ValueError
     except (TypeError, ValueError):
         raise UsageError(f"{where}.{name} cannot be {value!r}.") from None
     low, high = _RANGES.get(name, (0, float("inf")))

@@ -33,6 +33,7 @@ _SPEAKER = {Speaker.USER: "User", Speaker.BOT: "You"}
 _NOTE = {"ckm": "Topic", "mkm": "Remember", "skm": "Fact"}
 _LABEL = re.compile(r"^(?:user|you|assistant|bot|answer|query|search query|note|fact)\s*:\s*", re.I)
 _LIST_MARK = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
+_CUT_OFF = re.compile(r'\{\s*"\w+"\s*:\s*"([^"\\]*)$')
 _FENCE = re.compile(r"^```\w*\s*|\s*```$")
 
 
@@ -73,7 +74,7 @@ class ChatDialect:
         """One line, out of whatever an eager model wraps around it: code fences, a JSON object
         with one text, quotes, list marks, labels. "Nothing" is read as nothing."""
         line = _FENCE.sub("", text.strip()).strip()
-        if line.startswith("{"):
+        if line.startswith(("{", "[")):
             line = _only_text_of(line)
         if module.kind is Kind.RESPONSE:
             return _LABEL.sub("", one_line(line))
@@ -87,13 +88,17 @@ class ChatDialect:
 
 
 def _only_text_of(line: str) -> str:
-    """The text of a JSON object that holds just one; else the line as it is."""
+    """The one text of a JSON object, or the first of a list; nothing where it is not clear
+    which is meant. What is no JSON stays as it is, but for an object that was cut off."""
     try:
         data = json.loads(line)
-    except json.JSONDecodeError:
-        return line
-    texts = [value for value in data.values() if isinstance(value, str)]
-    return texts[0] if len(texts) == 1 else line
+    except (json.JSONDecodeError, RecursionError):
+        found = _CUT_OFF.match(line)
+        return found[1] if found else line
+    if isinstance(data, dict):
+        texts = [value for value in data.values() if isinstance(value, str)]
+        return texts[0] if len(texts) == 1 else ""
+    return next((value for value in data if isinstance(value, str)), "")
 
 
 @cache
