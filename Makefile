@@ -3,17 +3,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help chat test lint docs bench wheel clean
-help:            ## what can be made
-	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-$(BIN)/bb3: pyproject.toml
+.PHONY: help chat test test-torch lint docs bench wheel clean
+help:            ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+$(BIN)/bb3: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python $(PIP) --editable .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(BIN)/bb3
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/bb3
+	$(BIN)/python $(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)-torch/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-torch
+	$(VENV)-torch/bin/python $(PIP) torch
+	$(VENV)-torch/bin/python $(PIP) --editable '.[torch,dev]'
 	@touch $@
 
 chat: $(BIN)/bb3  ## talk in the terminal
@@ -21,6 +29,9 @@ chat: $(BIN)/bb3  ## talk in the terminal
 
 test: $(VENV)/.dev  ## run the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
+
+test-torch: $(VENV)-torch/.dev  ## run the tests of the networks, which need torch
+	$(VENV)-torch/bin/python -m pytest tests/nets tests/checkpoints $(ARGS)
 
 lint: $(VENV)/.dev  ## style, types and import contracts
 	$(BIN)/ruff check .
@@ -35,8 +46,8 @@ bench: $(BIN)/bb3  ## measure this machine; tables and benchmarks/results/*.json
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 wheel: $(VENV)/.dev  ## build dist/*.whl
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python $(PIP) build
 	$(BIN)/python -m build --wheel
 
 clean:           ## remove what was made (not your data)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-torch build dist .pytest_cache .mypy_cache .ruff_cache

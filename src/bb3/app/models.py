@@ -45,7 +45,8 @@ async def open_model(settings: Settings, registry: Registry, fetch: Fetch) -> La
                 f"{asset.name} is a {asset.kind}, not a model that runs as it is.",
                 remedy="See docs/r2c2.md for checkpoints." if asset.kind == "checkpoint" else "",
             )
-        return await asyncio.to_thread(_llamacpp, settings, await fetch(asset))
+        # The hash was checked: no need to try the file in a process of its own first.
+        return await asyncio.to_thread(_llamacpp, settings, await fetch(asset), trusted=True)
     return await asyncio.to_thread(_from_path, settings, registry)
 
 
@@ -66,7 +67,7 @@ def _names(registry: Registry) -> list[str]:
     return [name for name, asset in registry.items() if asset.kind == "llm"]
 
 
-def _llamacpp(settings: Settings, path: Path) -> LanguageModel:
+def _llamacpp(settings: Settings, path: Path, *, trusted: bool = False) -> LanguageModel:
     engine = settings.engine
     options = EngineOptions(
         threads=engine.threads or None,
@@ -74,7 +75,7 @@ def _llamacpp(settings: Settings, path: Path) -> LanguageModel:
         slots=engine.slots,
         cache_tokens=max(engine.cache_tokens, engine.context_tokens),
     )
-    return LlamaCppModel(path, dialect=settings.dialect, options=options)
+    return LlamaCppModel(path, dialect=settings.dialect, options=options, trusted=trusted)
 
 
 async def _openai(settings: Settings, address: str) -> LanguageModel:

@@ -41,6 +41,9 @@ _DOING = {
 }
 
 
+_NAME = Text("Bot: ", style="bold")
+
+
 class Screen(Protocol):
     """Where a turn is shown."""
 
@@ -193,6 +196,8 @@ class LiveScreen:
 
     def _piece(self, text: str) -> None:
         self._idle()
+        if not self._shown:
+            self._console.print(_NAME, end="")
         self._console.print(Text(text, style="cyan"), end="", soft_wrap=True)
         self._shown += text
         self._column = 1
@@ -202,7 +207,7 @@ class LiveScreen:
         if self._shown.strip() != text.strip():
             self._idle()
             self._break()
-            self._console.print(Text(text, style="cyan"), soft_wrap=True)
+            self._console.print(_NAME, Text(text, style="cyan"), sep="", soft_wrap=True)
         self._break()
         self._shown = ""
 
