@@ -16,9 +16,17 @@ from rich.text import Text
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
+class Out(Console):
+    """A console that leaves a reader that went away to ``terminal.clear_errors``."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the program here, with exit code 1."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output as it is now."""
-    return Console(highlight=False, emoji=False)
+    return Out(highlight=False, emoji=False)
 
 
 def print_json(data: Any) -> None:
