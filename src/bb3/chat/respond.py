@@ -43,7 +43,8 @@ async def respond(state: TurnState) -> Turn:
         if draft.text.strip():
             return await _complete(state, draft, draft.text.strip(), "interrupted")
     except asyncio.CancelledError:
-        await asyncio.shield(draft.close(TurnStatus.INTERRUPTED))
+        shown = await asyncio.shield(draft.close(TurnStatus.INTERRUPTED))
+        state.reply = shown if shown.text else None
         raise
     return await _canned(state, draft)
 
@@ -166,7 +167,7 @@ async def _show(state: TurnState, draft: Draft, text: str) -> None:
 
 async def _complete(state: TurnState, draft: Draft, text: str, module: str) -> Turn:
     turn = await draft.close(TurnStatus.COMPLETE, text)
-    state.replied_by = module
+    state.reply, state.replied_by, state.ms = turn, module, state.asker.elapsed_ms()
     state.emit(Reply(turn=turn, module=module))
     return turn
 

@@ -60,8 +60,13 @@ class TurnState:
     used: tuple[Memory, ...] = ()
     knowledge: dict[str, str] = field(default_factory=dict)
     written: list[Memory] = field(default_factory=list)
-    first_token_ms: float | None = None
+    memorable: bool = False
+    """Both turns may become memories: not so those that the guard held back, and openings."""
+    reply: Turn | None = None
     replied_by: str = ""
+    first_token_ms: float | None = None
+    ms: float | None = None
+    """To the end of the reply."""
     store_failed: bool = False
     told: list[Event] = field(default_factory=list)
 

@@ -11,6 +11,7 @@ user's message
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from bb3.chat.decide import decide
@@ -21,14 +22,27 @@ from bb3.chat.respond import CANNED, open_conversation, respond, respond_canned
 from bb3.chat.state import TurnState, recent
 from bb3.core.errors import Bb3Error
 from bb3.core.events import Blocked, Degraded, Done, event_data
-from bb3.core.types import Memory, Trace, Turn, TurnStatus
+from bb3.core.types import Memory, Trace, TurnStatus
 
 OPENING = "Opening"
 """The message that asks the bot to begin: from its memories, if there are any."""
 
 
-async def turn(state: TurnState) -> Trace:
-    """Run the turn to its end. Everything on the way is told by ``state.emit``."""
+async def turn(state: TurnState) -> None:
+    """Run the turn to its end. Everything on the way is told by ``state.emit``. A turn that is
+    cancelled leaves its trace too, as far as it came."""
+    try:
+        await _reply(state)
+        await _remember(state)
+    except asyncio.CancelledError:
+        await asyncio.shield(keep_trace(state, _trace(state)))
+        raise
+    trace = _trace(state)
+    await keep_trace(state, trace)
+    state.emit(Done(trace=trace))
+
+
+async def _reply(state: TurnState) -> None:
     session = state.session
     session.turns = list(recent(tuple(session.turns), state.pipeline.window))
     state.history = tuple(session.turns)
@@ -36,8 +50,8 @@ async def turn(state: TurnState) -> Trace:
 
     if state.pipeline.opening and state.user.text == OPENING:
         state.opening = True
-        reply = await (open_conversation(state) if state.known else respond(state))
-        return await _finish(state, reply, remembering=False)
+        await (open_conversation(state) if state.known else respond(state))
+        return
 
     context = [earlier.text for earlier in state.history[-4:]]
     ruling = await state.guard.check(state.user.text, "user", context)
@@ -46,14 +60,14 @@ async def turn(state: TurnState) -> Trace:
     if not ruling.safe:
         state.emit(Blocked(side="user", label=ruling.label, by=ruling.by))
         await keep_turn(state, replace(state.user, status=TurnStatus.BLOCKED))
-        reply = await respond_canned(state)
-        return await _finish(state, reply, remembering=False)
+        await respond_canned(state)
+        return
 
     await keep_turn(state, state.user)
     session.turns.append(state.user)
     await know(state, await decide(state))
-    reply = await respond(state)
-    return await _finish(state, reply, remembering=True)
+    state.memorable = True
+    await respond(state)
 
 
 async def _known(state: TurnState) -> tuple[Memory, ...]:
@@ -66,17 +80,23 @@ async def _known(state: TurnState) -> tuple[Memory, ...]:
         return ()
 
 
-async def _finish(state: TurnState, reply: Turn, *, remembering: bool) -> Trace:
-    """What the reader need not wait for: memories, their age, the trace."""
-    ms = state.asker.elapsed_ms()
-    if state.store is not None:
-        if remembering:
-            await remember(state, reply if state.replied_by != CANNED else None)
-        await _age(state)
-    trace = Trace(
+async def _remember(state: TurnState) -> None:
+    """What the reader need not wait for: memories, and their age."""
+    if state.store is None:
+        return
+    if state.memorable:
+        await remember(state, state.reply if state.replied_by != CANNED else None)
+    try:
+        await state.session.book.used([memory.id for memory in state.used])
+    except Bb3Error as error:
+        state.emit(Degraded(step="memory", reason=str(error)))
+
+
+def _trace(state: TurnState) -> Trace:
+    return Trace(
         conversation=state.session.conversation.id,
         user=state.user,
-        reply=reply,
+        reply=state.reply,
         history=state.history,
         memories=state.known,
         calls=tuple(state.asker.calls),
@@ -88,16 +108,6 @@ async def _finish(state: TurnState, reply: Turn, *, remembering: bool) -> Trace:
         pipeline=state.pipeline.data(),
         model=state.asker.model.name,
         seed=state.seed,
-        ms=ms,
+        ms=state.ms if state.ms is not None else state.asker.elapsed_ms(),
         first_token_ms=state.first_token_ms,
     )
-    await keep_trace(state, trace)
-    state.emit(Done(trace=trace))
-    return trace
-
-
-async def _age(state: TurnState) -> None:
-    try:
-        await state.session.book.used([memory.id for memory in state.used])
-    except Bb3Error as error:
-        state.emit(Degraded(step="memory", reason=str(error)))
