@@ -34,13 +34,31 @@ from bb3.modules.sampling import family, override
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _APART = ("sampling", "thresholds")  # have tables of their own
+_SHARE: dict[str, Any] = {"ge": 0, "le": 1}
+_COUNT: dict[str, Any] = {"ge": 1}
+_SECONDS: dict[str, Any] = {"gt": 0}
+_LIMITS: dict[str, dict[str, Any]] = {
+    "window": _COUNT,
+    "documents": {"ge": 1, "le": 50},
+    "module_deadline_s": _SECONDS,
+    "find_deadline_s": _SECONDS,
+    "turn_deadline_s": _SECONDS,
+    "min_overlap": _SHARE,
+    "hard_block_turns": {"ge": 0},
+    "soft_block_decay": _SHARE,
+    "max_memories": _COUNT,
+    "min_grounded": _SHARE,
+    "max_words": _COUNT,
+    "max_chars": _COUNT,
+}
+"""What the tables of lower floors may hold, beyond their types."""
 
 
 def _table_of(kind: type[Any], name: str) -> type[BaseModel]:
     """A checked table with the fields and defaults of a dataclass of a lower floor."""
     hints = get_type_hints(kind)
     known: dict[str, Any] = {
-        f.name: (hints[f.name], f.default)
+        f.name: (hints[f.name], PydanticField(f.default, **_LIMITS.get(f.name, {})))
         for f in fields(kind)
         if f.name not in _APART and f.default is not MISSING
     }
@@ -49,9 +67,11 @@ def _table_of(kind: type[Any], name: str) -> type[BaseModel]:
 
 if TYPE_CHECKING:  # a type checker cannot see what is made at run time
 
-    class PipelineTable(BaseModel): ...
+    class PipelineTable(BaseModel):
+        """The fields of Pipeline."""
 
-    class MemoryTable(BaseModel): ...
+    class MemoryTable(BaseModel):
+        """The fields of MemoryRules."""
 
 else:
     PipelineTable = _table_of(Pipeline, "PipelineTable")
@@ -184,7 +204,7 @@ def load(
         UsageError: a file cannot be read, a name is unknown, a value is wrong; it names the
             setting and the layer.
     """
-    given: list[Layer] = [(str(path), _read_file(path)) for path in settings_files if path.exists()]
+    given: list[Layer] = [(str(path), table) for path in settings_files if (table := _read(path))]
     given += [(f"environment {name}", table) for name, table in _environment(environ)]
     given += [("command line", _nested(name, value)) for name, value in flags.items()]
     model = _last(given, "model") or Settings.model_fields["model"].default
@@ -203,9 +223,11 @@ def presets() -> list[str]:
 # --- layers ---------------------------------------------------------------------------------
 
 
-def _read_file(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> Mapping[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"The settings file {path} cannot be read: {error}.") from error
 
@@ -260,6 +282,7 @@ def _checked(layers: Sequence[Layer]) -> Loaded:
     origin: dict[str, str] = {}
     for layer, table in layers:
         for name, value in _flat(table):
+            origin.pop(name, None)  # so that the last layer to speak stands last
             origin[name] = layer
             _put(merged, name, value)
     try:
@@ -268,22 +291,37 @@ def _checked(layers: Sequence[Layer]) -> Loaded:
         raise UsageError(" ".join(_explained(error, origin))) from None
     for tag in settings.thresholds:
         if tag not in ("sdm", "mdm"):
-            raise UsageError(f"thresholds.{tag}: only the decisions sdm and mdm have a threshold.")
+            layer = _layer_of(f"thresholds.{tag}", origin)
+            raise UsageError(
+                f"thresholds.{tag} ({layer}): only the decisions sdm and mdm have a threshold."
+            )
     for tag, values in settings.modules.items():
         if tag not in MODULES:
-            layer = next(v for k, v in origin.items() if k.startswith(f"modules.{tag}"))
+            layer = _layer_of(f"modules.{tag}", origin)
             raise UsageError(
                 f"modules.{tag} ({layer}): there is no module {tag!r}.",
                 remedy=f"There are: {' '.join(MODULES)}.",
             )
-        override(Sampling(max_tokens=4096), values, f"modules.{tag}")
+        for name, value in values.items():
+            try:
+                override(Sampling(max_tokens=4096), {name: value}, f"modules.{tag}")
+            except UsageError as error:
+                layer = _layer_of(f"modules.{tag}.{name}", origin)
+                message = f"{error.message.removesuffix('.')} ({layer})."
+                raise UsageError(message, remedy=error.remedy) from None
     return Loaded(settings, origin)
+
+
+def _layer_of(name: str, origin: Mapping[str, str]) -> str:
+    """The last layer that set a name or something below it."""
+    layers = [v for k, v in origin.items() if k == name or k.startswith(f"{name}.")]
+    return layers[-1] if layers else "default"
 
 
 def _explained(error: ValidationError, origin: Mapping[str, str]) -> Iterator[str]:
     for problem in error.errors(include_url=False, include_input=False):
         name = ".".join(str(part) for part in problem["loc"])
-        layer = next((v for k, v in origin.items() if k == name or k.startswith(f"{name}.")), "")
+        layer = _layer_of(name, origin)
         if problem["type"] == "extra_forbidden":
             yield f"{name} ({layer}) is not a setting; `bb3 config show` lists them."
         else:
