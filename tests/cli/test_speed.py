@@ -13,7 +13,7 @@ def speed(threads: int, decode: float) -> Speed:
 def test_the_setting_is_right() -> None:
     found = advice(speed(2, 100), [speed(1, 60), speed(2, 105), speed(3, 108)])
     assert (found.state, found.remedy) == ("ok", "")
-    assert "now 2 threads: reads 300, writes 100" in found.text
+    assert "now with 2 threads: reads 300, writes 100" in found.text
     assert found.data["best_threads"] == 2  # three are hardly better
 
 
@@ -28,6 +28,11 @@ def test_another_process_holds_a_core() -> None:
     assert "engine.threads = 1" in found.remedy
     right = advice(speed(1, 50), [speed(1, 55), speed(2, 4)])
     assert right.state == "note" and right.remedy.endswith("in force is right for that.")
+
+
+def test_more_threads_are_not_even_measured() -> None:
+    found = advice(speed(1, 50), [speed(1, 55), speed(2, 0)])
+    assert "2 threads: not done in 6 s" in found.text and "collapse" in found.remedy
 
 
 def test_slow_whatever_the_threads() -> None:

@@ -6,6 +6,7 @@ can be slower by a factor of ten.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 
@@ -19,6 +20,9 @@ GOOD = 0.8
 SLOW = 10.0
 """Tokens a second below which a conversation is no pleasure."""
 
+PATIENCE_S = 6.0
+"""For one number of threads; it takes a second where all is well."""
+
 Open = Callable[[int], Awaitable[LanguageModel]]
 
 
@@ -28,43 +32,49 @@ def candidates(most: int) -> list[int]:
 
 
 async def speeds(first: LlamaCppModel, opened: Open) -> tuple[Speed, list[Speed]]:
-    """Speed as the settings have it, and with each number of threads.
+    """Speed as the settings have it, and with each number of threads, up to the first with which
+    it collapses. One that takes longer than ``PATIENCE_S`` counts as 0 tokens a second.
 
     Args:
         first: the model as the settings have it; closed here.
         opened: loads it with a given number of threads.
     """
     now = await _measured(first)
-    by_threads = []
+    by_threads: list[Speed] = []
     for threads in candidates(min(cores(), 16)):
         model = await opened(threads)
-        if isinstance(model, LlamaCppModel):
-            by_threads.append(await _measured(model))
+        assert isinstance(model, LlamaCppModel)  # noqa: S101 - as the first was
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                by_threads.append(await _measured(model))
+        except TimeoutError:
+            by_threads.append(Speed(threads=threads, prefill=0.0, decode=0.0))
+        if collapsed(by_threads):
+            break
     return now, by_threads
 
 
 async def _measured(model: LlamaCppModel) -> Speed:
-    """The better of two measurements; one is enough of a slow one. Closes the model."""
+    """Closes the model."""
     try:
-        first = await model.measure()
-        if first.decode < SLOW:
-            return first
-        return max([first, await model.measure()], key=lambda speed: speed.decode)
+        return await model.measure()
     finally:
         await model.aclose()
+
+
+def collapsed(by_threads: Sequence[Speed]) -> bool:
+    """Whether more threads have made it much slower."""
+    return any(speed.decode < by_threads[0].decode / 2 for speed in by_threads[1:])
 
 
 def advice(now: Speed, by_threads: Sequence[Speed]) -> Finding:
     """What the measurements mean: keep the setting, or take another number."""
     best = max(by_threads, key=lambda s: s.decode)
     fewest = next(s for s in by_threads if s.decode >= 0.9 * best.decode)
-    table = "; ".join(
-        f"{_threads(s.threads)}: reads {s.prefill:.0f}, writes {s.decode:.0f}" for s in by_threads
-    )
-    in_force = f"now {_threads(now.threads)}: reads {now.prefill:.0f}, writes {now.decode:.0f}"
-    text = f"tokens a second, {in_force} (measured, {table})"
+    table = "; ".join(map(_told, by_threads))
+    text = f"tokens a second, now with {_told(now)} (measured: {table})"
     remedy = ""
-    if any(s.decode < by_threads[0].decode / 2 for s in by_threads[1:]):
+    if collapsed(by_threads):
         remedy = "More threads collapse here, so another process holds a core. "
     if now.decode < GOOD * fewest.decode:
         remedy += f"Set engine.threads = {fewest.threads} (bb3.toml, or --set)."
@@ -78,5 +88,8 @@ def advice(now: Speed, by_threads: Sequence[Speed]) -> Finding:
     return Finding(check="speed", state=state, text=text, remedy=remedy.strip(), data=data)
 
 
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
+def _told(speed: Speed) -> str:
+    threads = "1 thread" if speed.threads == 1 else f"{speed.threads} threads"
+    if not speed.decode:
+        return f"{threads}: not done in {PATIENCE_S:.0f} s"
+    return f"{threads}: reads {speed.prefill:.0f}, writes {speed.decode:.0f}"
