@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from bb3.assets.pull import Puller
 from bb3.assets.registry import Asset, Registry, load_registry
 from bb3.chat.agent import Agent
 from bb3.core.errors import AssetError, UsageError
-from bb3.core.ports import Classifier, Embedder, LanguageModel, Progress, Store
+from bb3.core.ports import Classifier, Embedder, Progress, Store
 from bb3.lm.minilm import MiniLMEmbedder
 from bb3.modules.dialects import dialect
 from bb3.safety.guard import Guard, build_guard
@@ -110,41 +111,38 @@ async def build_agent(parts: Parts) -> Agent:
     Raises:
         Bb3Error: a part cannot be had; says which and what to do.
     """
-    store = await parts.open_store()
-    opened: list[LanguageModel] = []
-    try:
+    persona = _persona(parts.settings)
+    async with AsyncExitStack() as opened:
+        store = await parts.open_store()
+        opened.push_async_callback(store.aclose)
         model, embedder = await asyncio.gather(
             open_model(parts.settings, parts.registry, parts.fetch), parts.try_embedder()
         )
-        opened.append(model)
+        opened.push_async_callback(model.aclose)
         # The model's own dialect may bring a profile of its own.
         settings = load(parts.flags, os.environ, settings_files(), dialect=model.dialect).settings
         spoken = dialect(settings.dialect or model.dialect)
-        search = await open_search(
-            settings,
-            parts.registry,
-            parts.fetch,
+        agent = Agent(
+            model=model,
+            dialect=spoken,
+            store=store,
+            guard=open_guard(settings),
+            pipeline=settings.pipeline_for(spoken.name),
+            rules=settings.memory_rules(),
+            search=await open_search(
+                settings,
+                parts.registry,
+                parts.fetch,
+                embedder=embedder,
+                dialect=spoken.name,
+                progress=parts.report,
+            ),
             embedder=embedder,
-            dialect=spoken.name,
-            progress=parts.report,
+            persona=persona,
+            tell_date=settings.tell_date,
         )
-    except BaseException:
-        for model in opened:
-            await model.aclose()
-        await store.aclose()
-        raise
-    return Agent(
-        model=model,
-        dialect=spoken,
-        store=store,
-        guard=open_guard(settings),
-        pipeline=settings.pipeline_for(spoken.name),
-        rules=settings.memory_rules(),
-        search=search,
-        embedder=embedder,
-        persona=_persona(settings),
-        tell_date=settings.tell_date,
-    )
+        opened.pop_all()
+        return agent
 
 
 def open_guard(settings: Settings) -> Guard:

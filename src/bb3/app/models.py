@@ -42,7 +42,7 @@ async def open_model(settings: Settings, registry: Registry, fetch: Fetch) -> La
         asset = registry.find(settings.model)
         if asset.kind != "llm":
             raise UsageError(
-                f"{asset.name} is a {asset.kind}, not a model that runs as it is.",
+                f"{asset.name} is no model that runs as it is (its kind: {asset.kind}).",
                 remedy="See docs/r2c2.md for checkpoints." if asset.kind == "checkpoint" else "",
             )
         # The hash was checked: no need to try the file in a process of its own first.
@@ -91,7 +91,11 @@ async def _openai(settings: Settings, address: str) -> LanguageModel:
         retries=server.retries,
         timeout_s=server.timeout_s,
     )
-    await model.probe()
+    try:
+        await model.probe()
+    except BaseException:
+        await model.aclose()
+        raise
     return model
 
 
