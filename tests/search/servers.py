@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 async def running(app: ASGIApp) -> AsyncIterator[str]:
     """Serve an ASGI application; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none")
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))
