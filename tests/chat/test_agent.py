@@ -188,3 +188,12 @@ async def test_the_agent_closes_what_it_was_given(build):
     assert house.model.closed
     assert house.search.closed
     await house.agent.aclose()
+
+
+async def test_a_message_that_comes_too_early_waits(build):
+    house = await build(model={"delay_s": 0.01}, **PLAIN)
+    session = await house.session()
+    await asyncio.gather(*(house.say(f"message {number}") for number in range(3)))
+    assert [t.speaker for t in session.turns] == [Speaker.USER, Speaker.BOT] * 3
+    stored = await house.agent.store.turns(session.conversation.id)
+    assert [t.text for t in stored] == [t.text for t in session.turns]

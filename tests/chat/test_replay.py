@@ -185,3 +185,12 @@ async def test_an_interrupted_turn_can_be_replayed(build):
     told, asked, searched = await again(house, trace)
     assert (asked, searched) == (["skm", "srm"], [])
     assert told[-1].trace.reply.text
+
+
+async def test_queries_that_found_nothing_are_not_searched_again(build):
+    house = await build(SCRIPT | {"sgm": "Norway"}, model=BOTH, finds=())
+    house.search._answers["capital norway"] = (OSLO,)
+    trace = await house.trace(ASK)
+    told, asked, searched = await again(house, trace)
+    assert (asked, searched) == ([], [])
+    assert told[-1].trace.documents == (OSLO,)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from bb3.core.errors import ModelError, SearchError, StoreError
+from bb3.core.errors import AssetError, ModelError, SearchError, StoreError
 from bb3.core.types import Speaker, TurnStatus
 from bb3.modules.catalog import MODULES
 from bb3.safety.guard import build_guard
@@ -174,6 +174,18 @@ async def test_search_that_fails_or_finds_nothing_gives_way_to_an_entity(build):
         away = [e for e in of_kind(events, "degraded") if e.step == "search"]
         assert len(away) == (1 if found else 0)
         assert trace.documents == ()
+
+
+async def test_search_may_fail_in_any_way_that_has_a_name(build):
+    house = await build(model=BOTH)
+
+    async def torn(query, k):
+        raise AssetError("The index is torn.")
+
+    house.search.search = torn
+    events = await house.say(ASK)
+    assert of_kind(events, "reply")[0].module == "crm"
+    assert [e.step for e in of_kind(events, "degraded")] == ["search"]
 
 
 class BrokenEmbedder:

@@ -16,6 +16,7 @@ from bb3.chat.turn import turn
 from bb3.core.errors import InputError
 from bb3.core.events import Event
 from bb3.core.ports import Embedder, LanguageModel, SearchProvider, Store
+from bb3.core.text import printable
 from bb3.core.types import Conversation, Speaker, Trace, Turn, TurnStatus
 from bb3.memory.book import MemoryBook
 from bb3.memory.rules import MemoryRules
@@ -165,8 +166,7 @@ def checked(text: str) -> str:
             f"The message has {len(text):,} characters; at most {MESSAGE_CHARACTERS:,} are read.",
             remedy="Send it in parts, or put the text into a file for `bb3 index`.",
         )
-    clean = "".join(c for c in text if c in "\n\t" or (c.isprintable() or c > "\x9f"))
-    clean = clean.strip()
+    clean = printable(text).strip()
     try:
         clean.encode("utf-8")
     except UnicodeEncodeError:

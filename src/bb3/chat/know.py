@@ -46,7 +46,9 @@ async def know(state: TurnState, decisions: Decisions) -> dict[str, str]:
         reason = f"Nothing more was found within {state.pipeline.find_deadline_s:g} s."
         state.emit(Degraded(step="turn", reason=reason))
     for tag, text in state.knowledge.items():
-        state.session.earlier.setdefault(tag, []).append(text)
+        earlier = state.session.earlier.setdefault(tag, [])
+        earlier.append(text)
+        del earlier[: -state.pipeline.window]
     return state.knowledge
 
 

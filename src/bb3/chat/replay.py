@@ -49,7 +49,11 @@ class Recording:
         return replace(same[0], started_ms=call.started_ms) if same else None
 
     def documents(self, query: str) -> tuple[Document, ...] | None:
-        """The recorded search results, if this was the recorded query."""
-        if self.trace and self.trace.query == query:
+        """The recorded search results, if this was a recorded query: the last one found them,
+        those before it nothing."""
+        if self.trace is None:
+            return None
+        if self.trace.query == query:
             return self.trace.documents
-        return None
+        told = [event.get("text") for event in self.trace.events if event.get("kind") == "query"]
+        return () if query in told else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bb3.chat.state import TurnState
-from bb3.core.errors import SearchError
+from bb3.core.errors import Bb3Error
 from bb3.core.events import Degraded, Documents, Query, Working
 from bb3.core.text import content_words, words
 from bb3.core.types import Document
@@ -61,6 +61,6 @@ async def _documents(state: TurnState, query: str) -> tuple[Document, ...] | Non
     state.emit(Working(step="search"))
     try:
         return tuple(await state.search.search(query, state.pipeline.documents))
-    except SearchError as error:
+    except Bb3Error as error:
         state.emit(Degraded(step="search", reason=str(error)))
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ class Session:
     turns: list[Turn] = field(default_factory=list)
     earlier: dict[str, list[str]] = field(default_factory=dict)
     persona: tuple[str, ...] = ()
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    """One turn after the other: a message that comes too early waits."""
 
 
 @dataclass(slots=True)

@@ -31,14 +31,15 @@ OPENING = "Opening"
 async def turn(state: TurnState) -> None:
     """Run the turn to its end. Everything on the way is told by ``state.emit``. A turn that is
     cancelled leaves its trace too, as far as it came."""
-    try:
-        await _reply(state)
-        await _remember(state)
-    except asyncio.CancelledError:
-        await asyncio.shield(keep_trace(state, _trace(state)))
-        raise
-    trace = _trace(state)
-    await keep_trace(state, trace)
+    async with state.session.busy:
+        try:
+            await _reply(state)
+            await _remember(state)
+        except asyncio.CancelledError:
+            await asyncio.shield(keep_trace(state, _trace(state)))
+            raise
+        trace = _trace(state)
+        await keep_trace(state, trace)
     state.emit(Done(trace=trace))
 
 

@@ -141,6 +141,8 @@ async def serve(
         message = f"The address {host}:{port} cannot be used: {error}."
         raise UsageError(message, remedy=remedy) from error
     with listening:
+        # Accepted connections inherit it; without it every answer waits for an acknowledgement.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if ready is not None:
             shown = f"[{host}]" if family is socket.AF_INET6 else host
             ready(f"http://{shown}:{listening.getsockname()[1]}")
