@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import aclosing
 
 import pytest
@@ -124,3 +125,28 @@ async def test_replies_of_several_candidates_are_stopped_together(build):
     assert {request.module for request in house.model.cancelled} == {"srm", "mrm"}
     session = await house.session()
     assert [t.text for t in session.turns] == [ASK]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_stopped_at_any_moment_store_and_session_agree(build, seed):
+    def answer(request):  # every statement becomes a memory
+        said = request.prompt.messages[-1].content
+        return said if request.module == "mgm" else SCRIPT[request.module]
+
+    both = {"scores": scores(search=True, memory=True), "delay_s": 0.001}
+    house = await build(answer, model=both, safety="words")
+    session = await house.session()
+    dice = random.Random(seed)
+    for number in range(30):
+        task = asyncio.create_task(house.say(f"I have {number} cats."))
+        await asyncio.sleep(dice.random() * 0.12)
+        task.cancel()
+        if number % 2:  # an impatient reader
+            await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.wait([task])
+        async with session.busy:  # whoever was impatient finds the turn closing behind him
+            pass
+        stored = await house.agent.store.turns(session.conversation.id)
+        assert stored == session.turns
+    assert len(await house.agent.store.memories("ann")) <= 1  # each replaced the one before

@@ -62,6 +62,9 @@ class Draft:
             self._turn, text=self._turn.text if text is None else text, status=status
         )
         if turn.text:
+            turns = self._state.session.turns
+            if turns and turns[-1].id == turn.id:  # closed before, and stopped while it was stored
+                turns.pop()
+            turns.append(turn)
             await keep_turn(self._state, turn)
-            self._state.session.turns.append(turn)
         return turn

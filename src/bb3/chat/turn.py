@@ -64,8 +64,8 @@ async def _reply(state: TurnState) -> None:
         await respond_canned(state)
         return
 
+    session.turns.append(state.user)  # first: a store that has begun to write does not stop
     await keep_turn(state, state.user)
-    session.turns.append(state.user)
     await know(state, await decide(state))
     state.memorable = True
     await respond(state)
