@@ -63,3 +63,11 @@ def test_limits() -> None:
 
 def test_nothing_is_syntax() -> None:
     assert any_of(['a"b', "OR"]) == '"a""b" OR "OR"'
+
+
+def test_ones_own_texts_may_be_about_oneself() -> None:
+    assert parse("What is my cat called?").ties == ("my",)
+    assert parse("What is my cat called?", general=False) == parse("cat", general=False)
+    assert parse("Did I feed the cat?").words == ()
+    assert parse("Did I feed the cat?", general=False).words == ("feed", "cat")
+    assert parse("today", general=False).words == ("today",)

@@ -59,7 +59,7 @@ async def open_search(
         name = rest or DEMO_INDEX
         if name == DEMO_INDEX:
             await _build_demo(settings, registry, fetch, progress)
-        return await _local(settings, name, embedder)
+        return _cut_as_trained(await _local(settings, name, embedder), settings, dialect)
     provider: SearchProvider
     key, timeout_s = retrieval.api_key.get_secret_value(), retrieval.timeout_s
     match kind:
@@ -84,6 +84,12 @@ async def open_search(
     return provider
 
 
+def _cut_as_trained(provider: SearchProvider, settings: Settings, dialect: str) -> SearchProvider:
+    """A local index gives its best passages; models trained on another cut get that."""
+    rule = _rule(settings, dialect)
+    return provider if rule == "best" else CutSearch(provider, rule)
+
+
 def _rule(settings: Settings, dialect: str) -> ChunkRule:
     """The large and the 3B model were trained on documents cut in their own ways."""
     rule = settings.retrieval.chunk
@@ -101,7 +107,8 @@ async def _local(settings: Settings, name: str, embedder: Embedder | None) -> Se
             remedy=f"Make it with `bb3 index PATH --name {name}`."
             + (f" There are: {', '.join(there)}." if there else ""),
         )
-    return await LocalIndex.open(path, embedder=embedder)
+    # An encyclopedia knows nothing of the person who asks; one's own texts may.
+    return await LocalIndex.open(path, embedder=embedder, general=name == DEMO_INDEX)
 
 
 @dataclass(frozen=True, slots=True)

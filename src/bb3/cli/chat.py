@@ -22,7 +22,7 @@ from rich.text import Text
 
 from bb3 import __version__
 from bb3.app.build import build_agent, prepare
-from bb3.chat.agent import Agent
+from bb3.chat.agent import checked
 from bb3.chat.turn import OPENING
 from bb3.cli.look import trace_view
 from bb3.cli.screen import JsonScreen, LiveScreen, PlainScreen, Screen
@@ -150,11 +150,11 @@ class Conversation:
         return code
 
     async def _say(self, line: str) -> None:
-        if isinstance(self._screen, PlainScreen):
-            self._screen.show(Text(f"You: {line[:500]}"))
         if line.startswith("/"):
             await self._talk.command(line)
             return
+        if isinstance(self._screen, PlainScreen):
+            self._screen.show(Text(f"You: {checked(line)}"))
         async with aclosing(self._events(line)) as events:
             async for event in events:
                 self._screen.event(event)

@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bb3.core.text import printable
 from bb3.core.types import Document, Memory, ModuleCall, Trace
 from bb3.modules.catalog import MODULES
 
@@ -25,43 +26,47 @@ def trace_view(trace: Trace) -> RenderableType:
     for call in trace.calls:
         tokens = call.tokens
         table.add_row(
-            Text(call.module, style="bold"),
-            Text(MODULES[call.module].name),
+            _text(call.module, style="bold"),
+            _text(MODULES[call.module].name),
             _answer(call),
-            Text("" if call.logprob is None else f"{call.logprob:.2f}"),
-            Text(f"{call.ms:.0f}"),
-            Text(f"{tokens.prompt - tokens.cached}+{tokens.cached}→{tokens.generated}"),
-            Text(_end_of(call.prompt), style="dim"),
+            _text("" if call.logprob is None else f"{call.logprob:.2f}"),
+            _text(f"{call.ms:.0f}"),
+            _text(f"{tokens.prompt - tokens.cached}+{tokens.cached}→{tokens.generated}"),
+            _text(_end_of(call.prompt), style="dim"),
         )
     lines: list[RenderableType] = [table]
     if trace.query:
-        lines.append(Text(f"query: {trace.query}", style="dim"))
-    lines += [Text(f"  {_source(document)}", style="dim") for document in trace.documents]
-    lines += [Text(f"recalled: {text}", style="dim") for text in trace.recalled]
-    lines += [Text(f"written: {text}", style="dim") for text in trace.written]
+        lines.append(_text(f"query: {trace.query}", style="dim"))
+    lines += [_text(f"  {_source(document)}", style="dim") for document in trace.documents]
+    lines += [_text(f"recalled: {text}", style="dim") for text in trace.recalled]
+    lines += [_text(f"written: {text}", style="dim") for text in trace.written]
     first = (
         "" if trace.first_token_ms is None else f", first words after {trace.first_token_ms:.0f}"
     )
     total = f"{trace.ms:.0f} ms{first}; seed {trace.seed}; tokens: new+cached→written"
-    lines.append(Text(total, style="dim"))
+    lines.append(_text(total, style="dim"))
     return Group(*lines)
 
 
 def call_view(call: ModuleCall) -> RenderableType:
     """All of one module: prompt, documents, answer."""
     parts = [
-        Text(f"{call.module}  {MODULES[call.module].name}  ({call.dialect})", style="bold"),
-        Text(call.prompt),
-        *(Text(f"[document] {text}", style="dim") for text in call.documents),
+        _text(f"{call.module}  {MODULES[call.module].name}  ({call.dialect})", style="bold"),
+        _text(call.prompt),
+        *(_text(f"[document] {text}", style="dim") for text in call.documents),
         _answer(call),
     ]
     return Group(*parts)
 
 
+def _text(content: str, style: str = "") -> Text:
+    return Text(printable(content), style=style)
+
+
 def _answer(call: ModuleCall) -> Text:
     if call.error is not None:
-        return Text(f"failed: {call.error}", style="red")
-    return Text(call.output + (" (edited)" if call.edited else "") or "nothing", style="green")
+        return _text(f"failed: {call.error}", style="red")
+    return _text(call.output + (" (edited)" if call.edited else "") or "nothing", style="green")
 
 
 def _end_of(prompt: str) -> str:
@@ -76,14 +81,14 @@ def _source(document: Document) -> str:
 def memories_view(memories: Sequence[Memory]) -> RenderableType:
     """All memories with the number that ``/forget`` takes."""
     if not memories:
-        return Text("Nothing is remembered yet.", style="dim")
+        return _text("Nothing is remembered yet.", style="dim")
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     for name in ("no.", "about", "memory", "since"):
         table.add_column(name)
     for memory in memories:
         about = "you" if memory.speaker == "user" else "the bot"
         since = f"{memory.created_at:%Y-%m-%d}"
-        table.add_row(str(memory.id), about, Text(memory.text), f"{since}, {memory.origin}")
+        table.add_row(str(memory.id), about, _text(memory.text), f"{since}, {memory.origin}")
     return table
 
 

@@ -26,6 +26,7 @@ from bb3.core.events import (
     Working,
     event_data,
 )
+from bb3.core.text import printable
 from bb3.core.types import Memory
 
 _DOING = {
@@ -62,6 +63,10 @@ class Screen(Protocol):
 
 def note(event: Event) -> str:
     """What a reader wants to be told of an event, in a line; empty: nothing."""
+    return printable(_note(event))
+
+
+def _note(event: Event) -> str:
     match event:
         case Query(text=text):
             return f"searching “{text}”"
@@ -95,12 +100,12 @@ class PlainScreen:
 
     def event(self, event: Event) -> None:
         if isinstance(event, Reply):
-            self._write(f"Bot: {event.turn.text}\n")
+            self._write(f"Bot: {printable(event.turn.text)}\n")
         elif text := note(event):
             self._write(f"  ({text})\n")
 
     def show(self, view: RenderableType) -> None:
-        self._write(plain(view) + "\n")
+        self._write(printable(plain(view)) + "\n")
 
     def end(self, memories: list[Memory]) -> None:
         """Plain text has no end of turn."""
@@ -198,7 +203,7 @@ class LiveScreen:
         self._idle()
         if not self._shown:
             self._console.print(_NAME, end="")
-        self._console.print(Text(text, style="cyan"), end="", soft_wrap=True)
+        self._console.print(Text(printable(text), style="cyan"), end="", soft_wrap=True)
         self._shown += text
         self._column = 1
 
@@ -207,7 +212,7 @@ class LiveScreen:
         if self._shown.strip() != text.strip():
             self._idle()
             self._break()
-            self._console.print(_NAME, Text(text, style="cyan"), sep="", soft_wrap=True)
+            self._console.print(_NAME, Text(printable(text), style="cyan"), sep="", soft_wrap=True)
         self._break()
         self._shown = ""
 

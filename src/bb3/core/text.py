@@ -21,6 +21,15 @@ STOP_WORDS = frozenset(
 """Words that carry no topic of their own."""
 
 
+_CONTROLS = dict.fromkeys(c for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t")
+
+
+def printable(text: str) -> str:
+    """The text without control characters (line breaks and tabs stay): what comes from outside
+    cannot steer a terminal."""
+    return text.translate(_CONTROLS)
+
+
 def words(text: str) -> list[str]:
     """The words of a text, lower-cased, apostrophes kept inside a word."""
     return [w.replace("’", "'") for w in _WORD.findall(text.lower())]

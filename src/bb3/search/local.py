@@ -43,17 +43,29 @@ class LocalIndex:
     name = "local"
 
     def __init__(
-        self, file: IndexFile, thread: ThreadPoolExecutor, embedder: Embedder | None = None
+        self,
+        file: IndexFile,
+        thread: ThreadPoolExecutor,
+        embedder: Embedder | None = None,
+        *,
+        general: bool = True,
     ) -> None:
         self._file = file
         self._thread = thread
         self._embedder = embedder
+        self._general = general
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path | str, *, embedder: Embedder | None = None) -> Self:
-        """Open an existing index. Raises SearchError when there is none or it is damaged."""
-        return await cls._start(lambda: IndexFile.open(Path(path)), embedder)
+    async def open(
+        cls, path: Path | str, *, embedder: Embedder | None = None, general: bool = True
+    ) -> Self:
+        """Open an existing index. Raises SearchError when there is none or it is damaged.
+
+        Args:
+            general: it is about the world at large, not about those who ask ("my", "today").
+        """
+        return await cls._start(lambda: IndexFile.open(Path(path)), embedder, general=general)
 
     @classmethod
     async def create(
@@ -67,14 +79,20 @@ class LocalIndex:
         return await cls._start(lambda: IndexFile.create(Path(path), attribution), embedder)
 
     @classmethod
-    async def _start(cls, opening: Callable[[], IndexFile], embedder: Embedder | None) -> Self:
+    async def _start(
+        cls,
+        opening: Callable[[], IndexFile],
+        embedder: Embedder | None,
+        *,
+        general: bool = True,
+    ) -> Self:
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bb3-index")
         try:
             file = await asyncio.get_running_loop().run_in_executor(thread, opening)
         except BaseException:
             thread.shutdown(wait=False)
             raise
-        return cls(file, thread, embedder)
+        return cls(file, thread, embedder, general=general)
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._closed:
@@ -123,7 +141,7 @@ class LocalIndex:
 
     async def search(self, query: str, k: int) -> list[Document]:
         """At most k documents that answer the query, best first, each by its best passage."""
-        asked = parse(query)
+        asked = parse(query, general=self._general)
         k = min(k, MAX_K)
         if not asked.words or k <= 0:
             return []

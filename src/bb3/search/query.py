@@ -85,16 +85,22 @@ class Query:
     ties: tuple[str, ...] = ()
 
 
-def parse(text: str) -> Query:
-    """Read a query. When every word is a stop word ("the who"), all words count."""
+def parse(text: str, *, general: bool = True) -> Query:
+    """Read a query. When every word is a stop word ("the who"), all words count.
+
+    Args:
+        general: the texts are about the world at large, so that what is tied to the person or
+            the hour that asks is not in them; else such words are passed over.
+    """
     cleaned = unicodedata.normalize("NFKC", text[:MAX_QUERY_CHARS])
-    if PERSONAL.search(cleaned):
+    if general and PERSONAL.search(cleaned):
         return Query(())
     words = [CLITIC.sub("", word.casefold()) for word in WORD.findall(cleaned)]
     words = [part for word in words for part in re.split("['’]", word) if part]
-    content = [word for word in words if word not in STOP_WORDS]
+    passed_over = STOP_WORDS if general else STOP_WORDS | TIE_WORDS
+    content = [word for word in words if word not in passed_over]
     chosen = tuple(dict.fromkeys(content or words))[:MAX_WORDS]
-    return Query(chosen, tuple(word for word in chosen if word in TIE_WORDS))
+    return Query(chosen, tuple(word for word in chosen if general and word in TIE_WORDS))
 
 
 def tidy(text: str) -> str:
