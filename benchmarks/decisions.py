@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -70,7 +71,7 @@ def accuracy(yes: list[float], no: list[float], threshold: float) -> float:
 def best_threshold(yes: list[float], no: list[float], miss: int) -> float:
     """The middle of the widest gap among the thresholds that cost least."""
     points = sorted({*yes, *no})
-    gaps = list(zip(points, points[1:], strict=False))
+    gaps = list(pairwise(points))
     least = min(cost(yes, no, low, miss) for low, _ in gaps)
     fitting = [gap for gap in gaps if cost(yes, no, gap[0], miss) == least]
     low, high = max(fitting, key=lambda gap: gap[1] - gap[0])
@@ -101,9 +102,10 @@ async def measure(flags: dict[str, object]) -> None:
                 }
             )  # fmt: skip
     await model.aclose()
-    columns = [key for key in rows[0]]
-    report("decisions", [{k: round(v, 3) if isinstance(v, float) else v for k, v in r.items()}
-                         for r in rows], columns, [f"model {model.name}, dialect {model.dialect}"])  # fmt: skip
+    shown = [
+        {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows
+    ]
+    report("decisions", shown, list(rows[0]), [f"model {model.name}, dialect {model.dialect}"])
 
 
 def main(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from bb3.chat.ask import Asker
@@ -13,16 +13,27 @@ from bb3.chat.pipeline import Pipeline
 from bb3.chat.replay import Recording
 from bb3.chat.state import Session, TurnState
 from bb3.chat.turn import turn
-from bb3.core.errors import InputError
+from bb3.core.errors import Bb3Error, InputError
 from bb3.core.events import Event
-from bb3.core.ports import Embedder, LanguageModel, SearchProvider, Store
+from bb3.core.ports import (
+    Embedder,
+    GenerationRequest,
+    LanguageModel,
+    Sampling,
+    SearchProvider,
+    Store,
+)
 from bb3.core.text import printable
 from bb3.core.types import Conversation, Speaker, Trace, Turn, TurnStatus
 from bb3.memory.book import MemoryBook
 from bb3.memory.rules import MemoryRules
+from bb3.modules.catalog import MODULES
+from bb3.modules.context import Context
 from bb3.modules.dialects import Dialect
 from bb3.safety.guard import Guard
 
+WARMED = ("sdm", "vrm", "ckm", "sgm", "skm", "mdm", "mgm", "mkm")
+"""The modules of an ordinary turn, those first that the first turn asks first."""
 MESSAGE_CHARACTERS = 20_000
 """Longest message of a user; a longer one is refused, not cut."""
 
@@ -67,6 +78,22 @@ class Agent:
                 if call.module in ("ckm", "mkm", "skm") and call.output:
                     session.earlier.setdefault(call.module, []).append(call.output)
         return session
+
+    async def warm(self) -> None:
+        """Have the model read what it is told before every question, so that its cache holds that
+        when the first message comes. Worth it where nobody waits; may be cancelled; a model that
+        fails will say so in the turn."""
+        hello = Context(turns=(Turn(speaker=Speaker.USER, text="Hello"),))
+        if self.dialect.trained:  # nothing stands before its questions
+            return
+        with suppress(Bb3Error):
+            await self.guard.check("Hello", "user")
+            for tag in WARMED:
+                prompt = self.dialect.render(MODULES[tag], hello)
+                sampling = Sampling(max_tokens=1)
+                await self.model.generate(
+                    [GenerationRequest(prompt=prompt, module=tag, sampling=sampling)]
+                )
 
     async def chat(
         self, session: Session, text: str, *, seed: int | None = None

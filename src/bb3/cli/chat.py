@@ -180,6 +180,7 @@ class Conversation:
             completer=WordCompleter([f"/{name}" for name in SLASH], sentence=True),
             complete_while_typing=False,
         )
+        warming = asyncio.create_task(self._talk.agent.warm())  # while the reader types
         while not self._talk.over:
             try:
                 with patch_stdout(raw=True):
@@ -189,7 +190,9 @@ class Conversation:
             except EOFError:
                 break
             if line.strip():
+                warming.cancel()
                 await self._live_line(line, screen)
+        warming.cancel()
         await self._settle()
         return 0
 
