@@ -106,7 +106,7 @@ async def measure(turns: int, flags: dict[str, object], *, cold: bool) -> None:
         ],
     )
 
-    step = max(len(MESSAGES), turns // 8)
+    step = len(MESSAGES) if turns >= 2 * len(MESSAGES) else max(1, turns // 2)
     blocks = [rows[i : i + step] for i in range(0, len(rows) - step + 1, step)]
     report(
         "long_conversation",
