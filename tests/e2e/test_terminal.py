@@ -22,8 +22,8 @@ class Terminal:
     def __init__(self, home: Home, *args: str) -> None:
         self.process = pexpect.spawn(
             str(BB3), ["chat", "--user", "anna", *args],
-            env={**home.env(), "TERM": "xterm-256color"}, encoding="utf-8", codec_errors="replace", timeout=90, dimensions=(40, 120),
-            cwd=str(home.data_dir), echo=False,
+            env={**home.env(), "TERM": "xterm-256color"}, cwd=str(home.data_dir),
+            encoding="utf-8", codec_errors="replace", timeout=90, dimensions=(40, 120), echo=False,
         )  # fmt: skip
         self.process.delaybeforesend = 0.2
 
