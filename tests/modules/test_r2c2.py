@@ -62,14 +62,12 @@ async def test_inputs_equal_the_recorded_ones(shared, name):
                 assert prompt.text == bare(call["input_text"][0]).rstrip("\n") + "\n"
             else:
                 assert prompt.text == bare(call["input_text"][0])
-            if "prior_knowledge_responses" in call:
-                assert (
-                    prompt.block_text.split()
-                    == (
-                        f"{prompt.text.removesuffix(module.r2c2_token)} "
-                        f"{call['prior_knowledge_responses'][0]}"
-                    ).split()
-                )
+            if call["module"] in ("skm", "mkm"):
+                prior = call["prior_knowledge_responses"][0]
+                assert prompt.block_text.startswith(prompt.text)
+                assert prompt.block_text.removeprefix(prompt.text).split() == prior.split()
+            else:
+                assert prompt.block_text == ""
             if module.kind is Kind.KNOWLEDGE and "fid_inputs" in call:
                 rows = [bare(row) for row in call["fid_inputs"]["texts"]]
                 ours = [f"{d} // {prompt.text}" for d in prompt.documents]
@@ -178,10 +176,11 @@ def test_rendering(tag, fields, text, documents):
 
 
 def test_earlier_knowledge_is_blocked_after_silence():
-    context = Context(turns=(user("Hi."),), earlier=("old one", "older"))
-    prompt = R2C2.render(MODULES["ckm"], context)
-    assert prompt.block_text == f"Hi. {SILENCE} old one older"
-    assert R2C2.render(MODULES["vrm"], context).block_text == ""
+    context = Context(turns=(user("Hi."),), documents=(FACT,), earlier=("old one", "older"))
+    prompt = R2C2.render(MODULES["skm"], context)
+    assert prompt.block_text == f"Hi. __generate-knowledge__{SILENCE} old one older"
+    for tag in ("ckm", "mgm", "vrm"):
+        assert R2C2.render(MODULES[tag], context).block_text == ""
 
 
 @pytest.mark.parametrize(

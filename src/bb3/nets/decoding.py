@@ -176,6 +176,11 @@ class Decoding:
         """Per input its finished hypotheses, best first; empty for one that is not done."""
         return [sorted(each.finished, key=lambda h: -h.score) for each in self._inputs]
 
+    @property
+    def live(self) -> tuple[int, ...]:
+        """The inputs that are not done, by their number."""
+        return tuple(self._live)
+
     def settled(self, index: int) -> tuple[int, ...]:
         """The beginning of an input's answer that no later step can change."""
         if index not in self._live:

@@ -7,12 +7,18 @@ from bb3.nets.tokenizer import TextCodec
 
 
 class SourceLayout:
-    """Contexts and documents as encoder rows of one model."""
+    """Contexts and documents as encoder rows of one model.
+
+    Attributes:
+        end: id of the end token.
+    """
 
     def __init__(self, codec: TextCodec, config: R2C2Config) -> None:
         self._codec = codec
         self._prefix = list(config.source_prefix)
         self._suffix = list(config.source_suffix)
+        end = config.eos_token_id
+        self.end = int(end[0] if isinstance(end, list) else end or 0)
         self._delimiter = config.delimiter
         self._length = min(config.source_length, config.max_position_embeddings)
         self._document_room = config.document_room

@@ -29,8 +29,8 @@ class R2C2Dialect:
     def render(self, module: Module, context: Context) -> Prompt:
         """Text with its control token or knowledge; documents for knowledge modules.
 
-        ``block_text`` is the text with earlier answers of a knowledge module, which it may not
-        repeat; they begin, as in the released system, with a token for silence.
+        ``block_text`` is the text and behind it earlier answers of skm and mkm, which they may
+        not repeat; as in the released system a token for silence goes before them.
         """
         if module.sight is Sight.CONVERSATION:
             lines = [one_line(turn.text) for turn in context.turns]
@@ -50,10 +50,10 @@ class R2C2Dialect:
                 documents = tuple(document_text(d) for d in context.documents)
             elif module.memories:
                 documents = tuple(memory_text(m) for m in context.memories)
-            block_text = " ".join((text, SILENCE, *context.earlier))
-        return Prompt(
-            text=f"{text} {module.r2c2_token}", documents=documents, block_text=block_text
-        )
+        text = f"{text} {module.r2c2_token}"
+        if documents:
+            block_text = text + " ".join((SILENCE, *context.earlier))
+        return Prompt(text=text, documents=documents, block_text=block_text)
 
     def limit(self, module: Module) -> int:
         """Learned positions of the encoder."""
@@ -73,7 +73,12 @@ class R2C2Dialect:
         line = text.strip()
         if module.kind is Kind.DECISION:
             return line
-        return one_line(_CONTROL.sub(" ", line))
+        return one_line(without_control(line))
+
+
+def without_control(text: str) -> str:
+    """The text with a space for each control token."""
+    return _CONTROL.sub(" ", text)
 
 
 def document_text(document: Document) -> str:

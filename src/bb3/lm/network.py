@@ -1,0 +1,257 @@
+"""From a folder to a network that is ready to run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import AutoTokenizer
+
+from bb3.core.errors import AssetError, ModelError, UsageError
+from bb3.nets.cpu import can_pack, pack
+from bb3.nets.int8 import Int8Linear
+from bb3.nets.layout import SourceLayout
+from bb3.nets.r2c2 import R2C2Config, R2C2ForConditionalGeneration
+from bb3.nets.tokenizer import TextCodec
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.bfloat16,  # weights in 8 bits, all else in this
+}
+SPARE_BYTES = 500_000_000  # for what is computed, beside the weights
+COMFORTABLE = 0.6  # share of the free memory that the full precision may take unasked
+_COPIES = frozenset(
+    {
+        "final_logits_bias",
+        "lm_head.weight",
+        "model.encoder.embed_tokens.weight",
+        "model.decoder.embed_tokens.weight",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A model with its tokenizer and the layout of its inputs."""
+
+    name: str
+    model: R2C2ForConditionalGeneration
+    codec: TextCodec
+    layout: SourceLayout
+
+
+def open_network(path: Path, *, dtype: str = "auto", device: str = "auto") -> Network:
+    """Load a converted checkpoint or a Blenderbot folder of the Transformers hub.
+
+    Args:
+        dtype: ``float32``, ``bfloat16``, ``float16``, ``int8`` (weights only), or ``auto``: float16
+            on a GPU; on a CPU float32 where it fits easily, else bfloat16.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` ..., or ``auto``: the best there is.
+
+    Raises:
+        UsageError: no such number format or device.
+        AssetError: the folder is no such model, or is damaged.
+        ModelError: there is too little memory.
+    """
+    place = _device(device)
+    config = _read_config(path)
+    if not _weight_files(path):
+        raise AssetError(
+            f"The folder {path} holds no weights (no .safetensors file).",
+            remedy="Convert a ParlAI checkpoint with `bb3 convert parlai`.",
+        )
+    with torch.device("meta"):
+        count = sum(
+            weights.numel() for weights in R2C2ForConditionalGeneration(config).parameters()
+        )
+    chosen = _choose(dtype, place, count)
+    _require_memory(path.name, count * _width(chosen), place)
+    codec = _codec(path)
+    if codec.size > config.vocab_size:
+        raise AssetError(
+            f"The tokenizer of {path} has {codec.size} tokens, the model {config.vocab_size}.",
+            remedy="tokenizer.json is of another model.",
+        )
+    model = _load(path, config, chosen, place)
+    if chosen != "int8" and can_pack(model):
+        pack(model)
+    return Network(path.name, model, codec, SourceLayout(codec, config))
+
+
+# --- what the folder holds --------------------------------------------------------------------
+
+
+def _read_config(path: Path) -> R2C2Config:
+    """The configuration. Hub Blenderbot models have no start token before the text, one end
+    token behind it, and two spaces between turns.
+    """
+    file = path / "config.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AssetError(f"Cannot read {file}: {error.strerror}.") from error
+    except ValueError as error:
+        raise AssetError(f"{file} is not JSON: {error}.") from error
+    kind = values.get("model_type") if isinstance(values, dict) else None
+    if kind not in ("r2c2", "blenderbot"):
+        raise AssetError(
+            f"{path} holds a model of the type {kind!r}, not r2c2 or blenderbot.",
+            remedy="Serve other models with vLLM or llama.cpp and name them openai:URL#name.",
+        )
+    if kind == "blenderbot":
+        values |= {
+            "model_type": "r2c2",
+            "source_prefix": [],
+            "source_suffix": [values.get("eos_token_id", 2)],
+            "decoder_prefix": [values.get("decoder_start_token_id", 1)],
+            "source_length": values.get("max_position_embeddings", 128),
+            "delimiter": "  ",
+        }
+    try:
+        config: R2C2Config = R2C2Config.from_dict(values)
+    except Exception as error:  # the library raises classes of its own for wrong values
+        raise AssetError(f"{file} is damaged: {error}.") from error
+    return config
+
+
+def _codec(path: Path) -> TextCodec:
+    if (path / "tokenizer.json").is_file():
+        return TextCodec.load(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        return TextCodec(tokenizer.backend_tokenizer)
+    except (OSError, ValueError, AttributeError) as error:
+        raise AssetError(f"The folder {path} holds no tokenizer: {error}.") from error
+
+
+# --- where and how ------------------------------------------------------------------------------
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        place = torch.device(name)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"The device {name!r} cannot be used: {reason}.") from error
+    return place
+
+
+def _choose(dtype: str, device: torch.device, count: int) -> str:
+    if dtype in DTYPES:
+        return dtype
+    if dtype != "auto":
+        raise UsageError(f"Unknown number format {dtype!r}.", remedy=f"One of {', '.join(DTYPES)}.")
+    if device.type != "cpu":
+        return "float16"
+    free = _free_bytes(device)
+    easy = free is None or count * _width("float32") < COMFORTABLE * free
+    return "float32" if easy else "bfloat16"
+
+
+def _width(dtype: str) -> int:
+    return 1 if dtype == "int8" else DTYPES[dtype].itemsize
+
+
+def _require_memory(name: str, size: int, device: torch.device) -> None:
+    free = _free_bytes(device)
+    if free is not None and size + SPARE_BYTES > free:
+        raise ModelError(
+            f"{name} needs about {(size + SPARE_BYTES) / 1e9:.1f} GB of memory, "
+            f"{free / 1e9:.1f} GB are free on {device}.",
+            remedy="Close other programs, or set engine.dtype to bfloat16 or int8.",
+        )
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """Memory that can be had; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration):  # no Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+# --- weights ----------------------------------------------------------------------------------
+
+
+def _load(
+    path: Path, config: R2C2Config, dtype: str, device: torch.device
+) -> R2C2ForConditionalGeneration:
+    """One tensor after another to its place, so that memory never holds more than the model."""
+    with torch.device("meta"):
+        model = R2C2ForConditionalGeneration(config)
+    shapes = {name: weights.shape for name, weights in model.named_parameters()}
+    missing = set(shapes)
+    for name, tensor in _tensors(path):
+        if name not in shapes:
+            if name not in _COPIES:
+                raise AssetError(f"{path} has a tensor too many: {name}.")
+            continue
+        if tensor.shape != shapes[name]:
+            raise AssetError(
+                f"The tensor {name} of {path} has shape {tuple(tensor.shape)}, "
+                f"not {tuple(shapes[name])}."
+            )
+        missing.discard(name)
+        _put(model, name, tensor.to(device=device, dtype=DTYPES[dtype], copy=True), dtype)
+    if missing:
+        raise AssetError(f"{path} lacks {len(missing)} tensors: {', '.join(sorted(missing)[:5])}.")
+    shared = model.model.shared.weight
+    model.model.encoder.embed_tokens.weight = shared
+    model.model.decoder.embed_tokens.weight = shared
+    model.lm_head.weight = shared
+    if dtype == "int8":
+        model.lm_head = Int8Linear(shared.detach(), None)
+    bias = torch.zeros(1, config.vocab_size, dtype=DTYPES[dtype], device=device)
+    model.register_buffer("final_logits_bias", bias)
+    model.eval()
+    return model
+
+
+def _put(model: nn.Module, name: str, tensor: torch.Tensor, dtype: str) -> None:
+    """Set a parameter; in int8 a linear layer gives way to one of 8 bits with its weight."""
+    owner, _, leaf = name.rpartition(".")
+    module = model.get_submodule(owner)
+    if dtype == "int8" and isinstance(module, nn.Linear) and leaf == "weight":
+        parent, _, last = owner.rpartition(".")
+        bias = None if module.bias is None else module.bias.detach()
+        setattr(model.get_submodule(parent), last, Int8Linear(tensor, bias))
+        return
+    setattr(module, leaf, nn.Parameter(tensor, requires_grad=False))
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors of a folder: safetensors, else PyTorch's format without any code in it."""
+    for file in _weight_files(path):
+        try:
+            if file.suffix == ".bin":
+                yield from torch.load(
+                    file, map_location="cpu", mmap=True, weights_only=True
+                ).items()
+                continue
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - no mapping
+                    yield name, tensors.get_tensor(name)
+        except (SafetensorError, OSError, RuntimeError, UnpicklingError, EOFError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise AssetError(f"The file {file} is damaged: {reason}.") from error
+
+
+def _weight_files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin"))
