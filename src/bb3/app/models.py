@@ -7,10 +7,10 @@ with a converted R2C2 model.
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from bb3.app.extras import extra
 from bb3.app.settings import Settings
 from bb3.assets.registry import Asset, Registry
 from bb3.core.errors import UsageError
@@ -53,7 +53,7 @@ async def open_model(settings: Settings, registry: Registry, fetch: Fetch) -> La
 def _from_path(settings: Settings, registry: Registry) -> LanguageModel:
     path = Path(settings.model).expanduser()
     if path.is_dir():
-        return _local_network(path)
+        return _local_network(settings, path)
     if path.suffix == ".gguf" or path.is_file():
         return _llamacpp(settings, path)
     raise UsageError(
@@ -110,18 +110,16 @@ def _metaseq(settings: Settings, url: str) -> LanguageModel:
     )
 
 
-def _local_network(path: Path) -> LanguageModel:
+def _local_network(settings: Settings, path: Path) -> LanguageModel:
     """A folder with a converted network; needs the extra ``torch``."""
     if not (path / "config.json").is_file():
         raise UsageError(
             f"The folder {path} holds no model (it has no config.json).",
             remedy="Convert a ParlAI checkpoint with `bb3 convert parlai`.",
         )
-    try:
-        module = importlib.import_module("bb3.lm.r2c2")
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"The model {path} needs {error.name}.", remedy="Install it: pip install 'bb3[torch]'."
-        ) from error
-    model: LanguageModel = module.load(path)
+    room = extra("bb3.lm.r2c2", "torch", f"The model {path}")
+    engine = settings.engine
+    model: LanguageModel = room.load(
+        path, dtype=engine.dtype, device=engine.device, threads=engine.threads
+    )
     return model

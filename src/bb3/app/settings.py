@@ -79,7 +79,7 @@ else:
 
 
 class EngineTable(BaseModel):
-    """The engine of the embedded model."""
+    """The engine of a model that runs in this process."""
 
     model_config = _STRICT
 
@@ -87,6 +87,10 @@ class EngineTable(BaseModel):
     context_tokens: int = PydanticField(2048, ge=256, le=1_048_576)
     slots: int = PydanticField(16, ge=1, le=256, description="prompts kept in the cache")
     cache_tokens: int = PydanticField(12_288, ge=256, description="tokens all slots hold together")
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = PydanticField(
+        "auto", description="numbers of a network from a folder; int8: its weights only"
+    )
+    device: str = PydanticField("auto", description="of a network: cpu, cuda, cuda:1, mps or auto")
 
 
 class ServerTable(BaseModel):

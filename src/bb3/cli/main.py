@@ -14,6 +14,7 @@ from bb3 import __version__
 COMMANDS = {
     "chat": "Talk with the bot.",
     "models": "List, pull and explain models and other assets.",
+    "convert": "Convert checkpoints of other programs (needs the extra torch).",
     "index": "Build a local search index from files.",
     "search": "Search with the configured provider.",
     "search-server": "Serve the configured search by the ParlAI search protocol.",
