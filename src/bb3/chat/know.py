@@ -89,6 +89,9 @@ async def _from_memories(state: TurnState) -> None:
     memory = quoted(call.output, memories, exactly=state.asker.dialect.trained)
     if memory is None and not state.asker.dialect.trained:
         memory = memories[0]
+    if memory is None and not state.pipeline.verbatim:
+        _settle(state, "mkm", call.output)
+        return
     if memory is None:
         reason = f"mkm answered {call.output!r}, which is none of the memories it was shown."
         state.emit(Degraded(step="mkm", reason=reason))

@@ -27,6 +27,8 @@ class Pipeline:
         opening: answer the text ``Opening`` with a first message made from memories.
         remember, remember_own: write memories from the user's turns, from the bot's replies.
         own_words: where the model's memory rests on a sentence of the speaker, keep that sentence.
+        verbatim: a memory that a model trained on the modules did not quote word for word is
+            dropped; off, its wording is used as it is.
         documents: how many documents to ask of the search.
         append_to_query: text appended to every query.
         window: most turns of the conversation that modules look at.
@@ -46,6 +48,7 @@ class Pipeline:
     remember: bool = True
     remember_own: bool = True
     own_words: bool = False
+    verbatim: bool = True
     documents: int = 5
     append_to_query: str = ""
     window: int = 64

@@ -93,10 +93,14 @@ async def _written(state: TurnState, candidates: list[Candidate], draft: Draft) 
         calls = await asyncio.gather(
             *(state.asker.generate(c.tag, _context(state, c), c.sampling) for c in candidates)
         )
-        wrote = [call for call in calls if call is not None and call.output]
+        wrote = [
+            (_likelihood(call, candidate.sampling), call)
+            for call, candidate in zip(calls, candidates, strict=True)
+            if call is not None and call.output
+        ]
         if not wrote:
             return None
-        pieces = _already(max(wrote, key=_likelihood))
+        pieces = _already(max(wrote, key=lambda pair: pair[0])[1])
     return await _streamed(state, pieces, draft)
 
 
@@ -117,11 +121,15 @@ async def _already(call: ModuleCall) -> AsyncGenerator[str | ModuleCall, None]:
     yield call
 
 
-def _likelihood(call: ModuleCall) -> float:
-    """Mean log-probability of a token: sums would favour the shortest reply."""
+def _likelihood(call: ModuleCall, sampling: Sampling) -> float:
+    """A beam search's own score (Wu et al. 2016, arXiv:1609.08144, start and end token counted);
+    else the mean log-probability of a token: sums would favour the shortest reply."""
     if call.logprob is None:
         return float("-inf")
-    return call.logprob / max(call.tokens.generated, 1)
+    length = max(call.tokens.generated, 1)
+    if sampling.method == "beam":
+        return call.logprob / ((length + 3) / 6) ** sampling.length_penalty
+    return call.logprob / length
 
 
 async def _streamed(
