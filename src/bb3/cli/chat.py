@@ -26,6 +26,7 @@ from bb3.chat.agent import checked
 from bb3.chat.turn import OPENING
 from bb3.cli.look import trace_view
 from bb3.cli.screen import JsonScreen, LiveScreen, PlainScreen, Screen
+from bb3.cli.search import attribution
 from bb3.cli.slash import SLASH, Talk
 from bb3.cli.terminal import (
     ModelOption,
@@ -202,6 +203,8 @@ class Conversation:
         where = agent.search.name if agent.search is not None else "no search"
         talk.show(Text(f"bb3 {__version__} · {agent.model.name} · {where} · "
                        f"{len(known)} memories of {talk.user} · /help", style="dim"))  # fmt: skip
+        if agent.search is not None and (source := await attribution(agent.search)):
+            talk.show(Text(f"Search: {source}", style="dim"))
         if WEAK_MODEL in agent.model.name.lower():
             talk.show(Text("This model is small enough for any machine, and talks like it. A better"
                            " one: bb3 chat --model FILE.gguf, or --model openai:URL#NAME.",

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from bb3.app.build import Parts, prepare
-from bb3.app.searches import open_search
+from bb3.app.searches import CutSearch, open_search
 from bb3.cli.output import JsonOption, console, print_json, print_wrapped, say
 from bb3.cli.terminal import SearchOption, SetOption, errors, flags, progress_bars, quiet_logs, run
 from bb3.core.errors import UsageError
@@ -100,6 +100,8 @@ async def opened(parts: Parts) -> AsyncIterator[SearchProvider]:
 
 async def attribution(provider: SearchProvider) -> str:
     """Whose texts an index holds; empty where nothing is known."""
+    if isinstance(provider, CutSearch):
+        return await attribution(provider.provider)
     return (await provider.stats()).attribution if isinstance(provider, LocalIndex) else ""
 
 
