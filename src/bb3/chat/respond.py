@@ -127,9 +127,9 @@ def _likelihood(call: ModuleCall, sampling: Sampling) -> float:
     if call.logprob is None:
         return float("-inf")
     length = max(call.tokens.generated, 1)
-    if sampling.method == "beam":
-        return call.logprob / ((length + 3) / 6) ** sampling.length_penalty
-    return call.logprob / length
+    beam = sampling.method == "beam"
+    divisor: float = ((length + 3) / 6) ** sampling.length_penalty if beam else length
+    return call.logprob / divisor
 
 
 async def _streamed(

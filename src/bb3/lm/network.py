@@ -69,10 +69,7 @@ def open_network(path: Path, *, dtype: str = "auto", device: str = "auto") -> Ne
             f"The folder {path} holds no weights (no .safetensors file).",
             remedy="Convert a ParlAI checkpoint with `bb3 convert parlai`.",
         )
-    with torch.device("meta"):
-        count = sum(
-            weights.numel() for weights in R2C2ForConditionalGeneration(config).parameters()
-        )
+    count = sum(weights.numel() for weights in _outline(path, config).parameters())
     chosen = _choose(dtype, place, count)
     _require_memory(path.name, count * _width(chosen), place)
     codec = _codec(path)
@@ -119,8 +116,23 @@ def _read_config(path: Path) -> R2C2Config:
     try:
         config: R2C2Config = R2C2Config.from_dict(values)
     except Exception as error:  # the library raises classes of its own for wrong values
-        raise AssetError(f"{file} is damaged: {error}.") from error
+        raise AssetError(f"{file} is damaged: {_first_line(error)}.") from error
     return config
+
+
+def _outline(path: Path, config: R2C2Config) -> R2C2ForConditionalGeneration:
+    """The network without weights."""
+    try:
+        with torch.device("meta"):
+            return R2C2ForConditionalGeneration(config)
+    except (TypeError, ValueError, KeyError, RuntimeError, ArithmeticError) as error:
+        raise AssetError(
+            f"{path / 'config.json'} describes no network: {_first_line(error)}."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _codec(path: Path) -> TextCodec:
@@ -130,7 +142,7 @@ def _codec(path: Path) -> TextCodec:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
         return TextCodec(tokenizer.backend_tokenizer)
     except (OSError, ValueError, AttributeError) as error:
-        raise AssetError(f"The folder {path} holds no tokenizer: {error}.") from error
+        raise AssetError(f"The folder {path} holds no tokenizer: {_first_line(error)}.") from error
 
 
 # --- where and how ------------------------------------------------------------------------------
@@ -145,8 +157,7 @@ def _device(name: str) -> torch.device:
         place = torch.device(name)
         torch.empty(1, device=place)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"The device {name!r} cannot be used: {reason}.") from error
+        raise UsageError(f"The device {name!r} cannot be used: {_first_line(error)}.") from error
     return place
 
 
@@ -194,8 +205,7 @@ def _load(
     path: Path, config: R2C2Config, dtype: str, device: torch.device
 ) -> R2C2ForConditionalGeneration:
     """One tensor after another to its place, so that memory never holds more than the model."""
-    with torch.device("meta"):
-        model = R2C2ForConditionalGeneration(config)
+    model = _outline(path, config)
     shapes = {name: weights.shape for name, weights in model.named_parameters()}
     missing = set(shapes)
     for name, tensor in _tensors(path):
@@ -249,8 +259,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
                 for name in tensors.keys():  # noqa: SIM118 - no mapping
                     yield name, tensors.get_tensor(name)
         except (SafetensorError, OSError, RuntimeError, UnpicklingError, EOFError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise AssetError(f"The file {file} is damaged: {reason}.") from error
+            raise AssetError(f"The file {file} is damaged: {_first_line(error)}.") from error
 
 
 def _weight_files(path: Path) -> list[Path]:

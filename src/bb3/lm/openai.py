@@ -25,6 +25,7 @@ from bb3.lm.http import Endpoint
 from bb3.lm.openai_wire import (
     UNSUPPORTED,
     GrowingAnswer,
+    continuing,
     echoed,
     likeliest,
     prompt_fields,
@@ -125,24 +126,19 @@ class OpenAIModel:
         yield answer.result()
 
     async def score(self, request: GenerationRequest, continuations: Sequence[str]) -> ScoreResult:
-        """Log-probabilities of the continuations: exact where the server is vLLM (echo; plain
-        prompts only) or llama.cpp (forced by a grammar); else of the first token each, where
-        these differ and are among the likeliest.
+        """Log-probabilities of the continuations: exact where the server is vLLM (which echoes
+        what it read) or llama.cpp (forced by a grammar); else of the first token each, where these
+        differ and are among the likeliest.
         """
         await self.probe()
-        if self.flavour == "llamacpp":
-            return await self._score_by_grammar(request, continuations)
-        if self.flavour == "vllm" and not request.prompt.messages:
-            return await self._score_by_echo(request, continuations)
+        if self.flavour in ("vllm", "llamacpp"):
+            return await self._score_exactly(request, continuations)
         return await self._score_first_token(request, continuations)
 
     async def count_tokens(self, prompt: Prompt) -> int:
         """The server's own count where it offers one for this prompt, else a guess from above."""
         await self.probe()
-        if self.flavour == "vllm":
-            body: dict[str, Any] = {"model": self.model, **prompt_fields(prompt)}
-            return int((await self._endpoint.post("/tokenize", body))["count"])
-        if self.flavour == "llamacpp":
+        if self.flavour in ("vllm", "llamacpp"):
             return len(await self._tokens(prompt))
         return -(-len(prompt.written_out().encode()) // _BYTES_PER_TOKEN)
 
@@ -193,94 +189,79 @@ class OpenAIModel:
 
     def _extras(self, request: GenerationRequest) -> dict[str, Any]:
         sampling = request.sampling
-        extras: dict[str, Any] = {}
-        if sampling.top_k:
-            extras["top_k"] = sampling.top_k
+        # Both servers have defaults of their own; vLLM takes them from the model's folder.
+        extras: dict[str, Any] = {"top_k": sampling.top_k, "min_p": 0.0}
         if self.flavour == "llamacpp":
-            extras |= {"min_p": 0.0, "cache_prompt": True}
-            extras.setdefault("top_k", 0)
+            extras["cache_prompt"] = True
             if request.grammar:
                 extras["grammar"] = request.grammar
             return extras
+        extras |= {"repetition_penalty": 1.0, **continuing(request.prompt)}
         if sampling.min_tokens:
-            extras["min_tokens"] = sampling.min_tokens
+            extras["min_tokens"] = min(sampling.min_tokens, sampling.max_tokens)
         if request.grammar:
             extras["structured_outputs"] = {"grammar": request.grammar}
-        if request.prompt.messages and request.prompt.messages[-1].role == "assistant":
-            extras |= {"continue_final_message": True, "add_generation_prompt": False}
         return extras
 
-    async def _score_by_echo(
+    async def _score_exactly(
         self, request: GenerationRequest, continuations: Sequence[str]
     ) -> ScoreResult:
-        text = request.prompt.text
-        body = {"model": self.model, "echo": True, "logprobs": 1, "max_tokens": 1}
-        answers = await asyncio.gather(
-            *(
-                self._endpoint.post(
-                    "/v1/completions",
-                    body | {"prompt": text + continuation},
-                    deadline_s=request.deadline_s,
-                )
-                for continuation in continuations
-            )
-        )
-        try:
-            rows = [
-                echoed(answer, text + c) for answer, c in zip(answers, continuations, strict=True)
-            ]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise self._malformed(answers[0]) from error
-        # A token may melt the prompt's end with a continuation's beginning: count it for all.
-        begin = min((o for row in rows for o, end, _ in row if end > len(text)), default=0)
-        logprobs = tuple(sum(p for o, _, p in row if o >= begin) for row in rows)
-        usage = answers[0].get("usage") or {}
-        return ScoreResult(
-            logprobs=logprobs, tokens=TokenCounts(prompt=usage.get("prompt_tokens", 0))
-        )
-
-    async def _score_by_grammar(
-        self, request: GenerationRequest, continuations: Sequence[str]
-    ) -> ScoreResult:
-        """As ``bb3.lm.llamacpp``: token by token, each the only one that the grammar allows."""
         given = await self._tokens(request.prompt)
         joint = [await self._tokens(extended(request.prompt, text)) for text in continuations]
+        # A token may melt the prompt's end with a continuation's beginning: count it for all.
         begin = min((common_prefix(given, tokens) for tokens in joint), default=0)
-        logprobs = []
-        for tokens in joint:
-            rest = tokens[begin:]
-            body = {
-                "model": self.model,
-                "prompt": tokens[:begin],
-                "max_tokens": len(rest),
-                "temperature": 0.0,
-                "logprobs": 1,
-                "grammar": only(rest),
-            }
-            numbers: list[float] = []
-            if rest:
-                deadline_s = request.deadline_s
-                answer = await self._endpoint.post("/v1/completions", body, deadline_s=deadline_s)
-                try:
-                    numbers = token_logprobs(answer["choices"][0]["logprobs"])
-                except (KeyError, IndexError, TypeError, ValueError) as error:
-                    raise self._malformed(answer) from error
-                if len(numbers) < len(rest):
-                    raise self._malformed(answer)
-            logprobs.append(sum(numbers[: len(rest)]))
-        return ScoreResult(logprobs=tuple(logprobs), tokens=TokenCounts(prompt=len(given)))
+        if self.flavour == "vllm":
+            rows = await self._echoed(joint, begin, request.deadline_s)
+        else:
+            rows = [await self._forced(tokens, begin, request.deadline_s) for tokens in joint]
+        return ScoreResult(
+            logprobs=tuple(sum(row) for row in rows), tokens=TokenCounts(prompt=len(given))
+        )
+
+    async def _echoed(
+        self, prompts: list[list[int]], begin: int, deadline_s: float | None
+    ) -> list[list[float]]:
+        """What vLLM thinks of each prompt's tokens from ``begin`` on."""
+        if not prompts:
+            return []
+        body = {"model": self.model, "prompt": prompts, "echo": True, "logprobs": 1}
+        body |= {"max_tokens": 1, "temperature": 0.0}
+        answer = await self._endpoint.post("/v1/completions", body, deadline_s=deadline_s)
+        try:
+            choices = {choice["index"]: choice["logprobs"] for choice in answer["choices"]}
+            return [echoed(choices[n], begin, len(tokens)) for n, tokens in enumerate(prompts)]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise self._malformed(answer) from error
+
+    async def _forced(self, tokens: list[int], begin: int, deadline_s: float | None) -> list[float]:
+        """As ``bb3.lm.llamacpp``: token by token, each the only one that the grammar allows."""
+        rest = tokens[begin:]
+        if not rest:
+            return []
+        body = {"model": self.model, "prompt": tokens[:begin], "max_tokens": len(rest)}
+        body |= {"temperature": 0.0, "logprobs": 1, "grammar": only(rest)}
+        answer = await self._endpoint.post("/v1/completions", body, deadline_s=deadline_s)
+        try:
+            numbers = token_logprobs(answer["choices"][0]["logprobs"])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise self._malformed(answer) from error
+        if len(numbers) < len(rest):
+            raise self._malformed(answer)
+        return numbers[: len(rest)]
 
     async def _tokens(self, prompt: Prompt) -> list[int]:
-        """A prompt in tokens of a llama.cpp server."""
-        text = prompt.text
-        try:
+        """A prompt in tokens of a vLLM or llama.cpp server."""
+        body: dict[str, Any]
+        if self.flavour == "vllm":
+            body = {"model": self.model, **prompt_fields(prompt), **continuing(prompt)}
+        else:
+            text = prompt.text
             if prompt.messages:
                 rendered = await self._endpoint.post("/apply-template", prompt_fields(prompt))
-                text = rendered["prompt"]
+                text = self._field(rendered, "prompt", str)
             body = {"content": text, "add_special": True, "parse_special": bool(prompt.messages)}
-            tokens: list[int] = (await self._endpoint.post("/tokenize", body))["tokens"]
-        except (KeyError, TypeError) as error:
-            raise self._malformed(error) from error
+        answer = await self._endpoint.post("/tokenize", body)
+        tokens: list[int] = self._field(answer, "tokens", list)
         return tokens
 
     async def _score_first_token(
@@ -310,6 +291,12 @@ class OpenAIModel:
             logprobs=logprobs,
             tokens=TokenCounts(prompt=usage.get("prompt_tokens", 0), generated=1),
         )
+
+    def _field(self, answer: Any, name: str, kind: type) -> Any:
+        value = answer.get(name) if isinstance(answer, dict) else None
+        if not isinstance(value, kind):
+            raise self._malformed(answer)
+        return value
 
     def _malformed(self, answer: Any) -> ModelError:
         return ModelError(

@@ -34,6 +34,13 @@ def prompt_fields(prompt: Prompt) -> dict[str, Any]:
     return {"prompt": prompt.text}
 
 
+def continuing(prompt: Prompt) -> dict[str, Any]:
+    """What tells vLLM to go on with the assistant's last message instead of beginning one."""
+    if not prompt.messages or prompt.messages[-1].role != "assistant":
+        return {}
+    return {"continue_final_message": True, "add_generation_prompt": False}
+
+
 def sampling_fields(sampling: Sampling) -> dict[str, Any]:
     """The fields that every server knows."""
     fields: dict[str, Any] = {"max_tokens": sampling.max_tokens, "temperature": 0.0}
@@ -127,14 +134,9 @@ def _beginning(top: Mapping[str, float], text: str) -> str | None:
     return max(fitting, key=lambda token: (len(token.lstrip()), top[token]), default=None)
 
 
-def echoed(answer: Mapping[str, Any], text: str) -> list[tuple[int, int, float]]:
-    """Begin, end (characters) and log-probability of the tokens of an echoed text."""
-    logprobs = answer["choices"][0]["logprobs"]
-    offsets = [int(offset) for offset in logprobs["text_offset"]]
-    ends = [*offsets[1:], len(text)]
+def echoed(logprobs: Mapping[str, Any], begin: int, end: int) -> list[float]:
+    """Log-probabilities of an echoed prompt's tokens from begin to end. The very first has none
+    and counts 0. Raises IndexError when there are fewer tokens than that.
+    """
     numbers = logprobs["token_logprobs"]
-    return [
-        (begin, end, float(number or 0.0))
-        for begin, end, number in zip(offsets, ends, numbers, strict=True)
-        if begin < len(text)
-    ]
+    return [float(numbers[n] or 0.0) for n in range(begin, end)]

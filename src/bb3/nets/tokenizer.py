@@ -173,13 +173,13 @@ class TextCodec:
     """Text to ids and back, by a tokenizer of ``build_tokenizer``.
 
     Attributes:
-        size: number of ids.
+        size: number of ids, without tokens that were only added to the tokenizer.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         tokenizer.encode_special_tokens = True  # not kept in tokenizer.json
         self._tokenizer = tokenizer
-        self.size = tokenizer.get_vocab_size()
+        self.size = tokenizer.get_vocab_size(with_added_tokens=False)
 
     @classmethod
     def load(cls, folder: Path) -> TextCodec:
