@@ -1,7 +1,9 @@
 """Against the HTTP server of llama.cpp, and against servers that answer as others do."""
 
 import asyncio
+import json
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.lm.conftest import API_KEY, response, serve, sse
 
 NORWAY = Prompt(text="The capital of Norway is")
 CHAT = Prompt(messages=(Message(role="user", content="What is the capital of Norway?"),))
+HI = Prompt(messages=(Message(role="user", content="Hi"),))
 
 
 def ask(prompt: Prompt = NORWAY, **fields) -> GenerationRequest:
@@ -138,37 +141,102 @@ def listed(owner: str, **more) -> bytes:
     return response({"data": [{"id": "m", "owned_by": owner, **more}]})
 
 
-async def test_vllm_gets_its_own_fields_and_scores_by_echo():
-    text = "a b"
+@pytest.fixture
+async def vllm():
+    """A server that repeats what vLLM 0.32.0 answered, with a tiny random model whose tokenizer
+    begins every prompt with a token of its own. What was never asked is refused.
+    """
+    recorded = json.loads(Path(__file__).with_name("vllm.json").read_text(encoding="utf-8"))
 
     def handler(n, request):
-        if request["path"] == "/v1/models":
-            return listed("vllm", max_model_len=777)
-        if request["path"] == "/tokenize":
-            return response({"count": 42})
-        body = request["body"]
-        if body.get("echo"):
-            last = -1.0 if body["prompt"].endswith("yes") else -2.0
-            numbers = {"text_offset": [0, 1, 3, 6], "token_logprobs": [None, -9, last, -7]}
-            return response({"choices": [{"text": "", "logprobs": numbers}]})
-        logprobs = {"token_logprobs": [-0.5], "text_offset": [0]}
-        return sse(
-            {"choices": [{"text": "hi", "logprobs": logprobs}]},
-            {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1}},
-        )
+        for one in recorded:
+            if (one["path"], one["asked"]) == (request["path"], request["body"]):
+                if "events" in one:
+                    return sse(*one["events"])
+                return response(one["answer"], f"{one['status']} Recorded")
+        return response({"error": f"never recorded: {request['body']}"}, "418 Unknown")
 
     async with serve(handler) as server:
         model = OpenAIModel(server.url + "/v1/")
-        request = ask(Prompt(text=text), min_tokens=4, top_k=5, grammar="root ::= []", seed=1)
-        [result] = await model.generate([request])
-        assert (result.text, result.logprob, result.tokens.prompt) == ("hi", -0.5, 9)
-        assert model.context_tokens == 777
-        assert "min_tokens" not in model.unsupported
-        sent = server.requests[-1]["body"]
-        assert (sent["min_tokens"], sent["top_k"], sent["seed"]) == (4, 5, 1)
-        assert sent["structured_outputs"] == {"grammar": "root ::= []"}
-        assert (await model.score(request, ["yes", "noo"])).logprobs == (-1.0, -2.0)
-        assert await model.count_tokens(request.prompt) == 42
+        yield model
+        await model.aclose()
+
+
+async def test_finds_out_that_it_is_vllm(vllm):
+    await vllm.probe()
+    assert (vllm.name, vllm.flavour, vllm.context_tokens) == ("tiny", "vllm", 2048)
+    assert {"top_k", "min_tokens"}.isdisjoint(vllm.unsupported)
+
+
+async def test_vllm_scores_by_echo(vllm):
+    begun = Prompt(messages=(*HI.messages, Message(role="assistant", content="It is")))
+    plain, chat, goes_on = [
+        await vllm.score(ask(prompt), [" yes", " no"]) for prompt in (NORWAY, HI, begun)
+    ]
+    assert plain.logprobs == pytest.approx((-24.348, -17.184), abs=1e-3)
+    assert chat.logprobs == pytest.approx((-13.733, -25.514), abs=1e-3)
+    assert goes_on.logprobs == pytest.approx((-37.441, -13.379), abs=1e-3)
+    assert [scores.tokens.prompt for scores in (plain, chat, goes_on)] == [8, 14, 16]
+    assert [await vllm.count_tokens(prompt) for prompt in (NORWAY, HI, begun)] == [8, 14, 16]
+
+
+async def test_vllm_gets_its_own_fields_and_nothing_of_the_models_folder(vllm):
+    """``min_tokens`` within ``max_tokens``, ``top_k`` and the like said even when they are off:
+    the recorded requests have them so.
+    """
+    cut = {"max_tokens": 3, "min_tokens": 8, "seed": 1}
+    yes_or_no = ask(HI, max_tokens=8, grammar='root ::= "yes" | "no"')
+    plain, chat, no = await vllm.generate([ask(**cut), ask(HI, **cut), yes_or_no])
+    assert (plain.text, plain.finish_reason) == ("avyacebookication", "length")
+    assert plain.logprob == pytest.approx(-1.878, abs=1e-3)
+    assert (chat.text, chat.tokens.prompt, chat.tokens.generated) == (" evidenceuntvere", 14, 3)
+    assert chat.logprob == pytest.approx(-2.495, abs=1e-3)
+    assert (no.text, no.finish_reason) == ("no", "stop")
+
+
+async def test_what_vllm_refuses(vllm):
+    with pytest.raises(ModelError, match="Invalid grammar"):
+        await vllm.generate([ask(max_tokens=64, grammar="root :: bad")])
+    with pytest.raises(ModelError, match=r"400.*max_model_len=2048"):
+        await vllm.generate([ask(Prompt(text="x"), max_tokens=4000)])
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        {},
+        {"choices": []},
+        {"choices": [{"index": 0, "logprobs": None}]},
+        {"choices": [{"index": 0, "logprobs": {"token_logprobs": [None, -1.0]}}]},
+        {"choices": [{"index": 0, "logprobs": {"token_logprobs": [None, -1.0, "a"]}}]},
+    ],
+)
+async def test_an_echo_that_is_wrong(echo):
+    def handler(n, request):
+        if request["path"] == "/v1/models":
+            return listed("vllm")
+        if request["path"] == "/tokenize":
+            return response({"tokens": [1, 2, 3] if " yes" in request["body"]["prompt"] else [1]})
+        return response(echo)
+
+    async with serve(handler) as server:
+        model = OpenAIModel(server.url)
+        with pytest.raises(ModelError, match="nothing readable"):
+            await model.score(ask(), [" yes"])
+        await model.aclose()
+
+
+@pytest.mark.parametrize("owner", ["vllm", "llamacpp"])
+@pytest.mark.parametrize("answer", [{}, [], {"tokens": None}, {"tokens": 7}])
+async def test_tokens_that_are_wrong(owner, answer):
+    def handler(n, request):
+        return listed(owner) if request["path"] == "/v1/models" else response(answer)
+
+    async with serve(handler) as server:
+        model = OpenAIModel(server.url)
+        for prompt in (NORWAY, CHAT):
+            with pytest.raises(ModelError, match="nothing readable"):
+                await model.count_tokens(prompt)
         await model.aclose()
 
 
