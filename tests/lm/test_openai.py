@@ -88,10 +88,11 @@ async def test_scores_the_first_token_where_that_is_all_there_is(llama_server):
 @pytest.mark.model
 async def test_sampling_reaches_the_server(model):
     nucleus = {"method": "nucleus", "max_tokens": 8, "temperature": 2.0}
+    # Few tokens: in a batch the server's numbers wobble, and at a near tie another one wins.
     greedy, top_1, stopped, yes = await model.generate(
         [
-            ask(max_tokens=8),
-            ask(**nucleus, top_k=1, seed=3),
+            ask(max_tokens=4),
+            ask(**nucleus | {"max_tokens": 4}, top_k=1, seed=3),
             ask(max_tokens=8, stop=(".",)),
             ask(CHAT, max_tokens=8, grammar='root ::= "yes"'),
         ]
