@@ -256,7 +256,9 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
                 ).items()
                 continue
             with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 - no mapping
+                names = list(tensors.keys())
+            for name in names:  # opened anew, so that the pages read so far are let go
+                with safe_open(file, framework="pt") as tensors:
                     yield name, tensors.get_tensor(name)
         except (SafetensorError, OSError, RuntimeError, UnpicklingError, EOFError) as error:
             raise AssetError(f"The file {file} is damaged: {_first_line(error)}.") from error

@@ -1,0 +1,243 @@
+"""Turns, conversations at once, and tokens a second of an R2C2 network on this machine.
+
+    python benchmarks/r2c2_turns.py [--part turns|many|tokens] [--threads 2] [--conversations 16]
+
+Ours and the reference's way (``r2c2_reference.py``) run in the same process, one after the other,
+over the same weights and inputs. Needs the extra ``torch``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from r2c2_models import (
+    DOCUMENTS,
+    KNOWN,
+    MESSAGES,
+    PLAN,
+    Planned,
+    caps,
+    write_network,
+)
+from r2c2_reference import Reference, totals
+from report import report, resident_mb
+
+from bb3.chat.agent import Agent
+from bb3.chat.pipeline import Pipeline
+from bb3.core.events import Done
+from bb3.core.ports import GenerationRequest, Prompt, Sampling
+from bb3.core.types import Speaker, Trace
+from bb3.lm.r2c2 import R2C2Model, load
+from bb3.memory.rules import MemoryRules
+from bb3.modules.dialects import dialect
+from bb3.safety.guard import build_guard
+from bb3.search.scripted import ScriptedSearch
+from bb3.store.sql import open_store
+
+STEPS = 64
+RULES = MemoryRules(refine=False, replace=False)
+# What the reference took on two cores of another machine, for the same shape, plan and caps.
+RECORDED = {"s a turn": 13.35, "greedy": 54.05, "beam 10": 22.97}
+
+
+async def open_agent(model: R2C2Model, folder: Path) -> tuple[Agent, Planned]:
+    planned = Planned(model)
+    agent = Agent(
+        model=planned,
+        dialect=dialect("r2c2"),
+        store=await open_store(folder / "bb3.sqlite"),
+        guard=build_guard("none"),
+        pipeline=Pipeline(sampling=caps(), combined_response="srm"),
+        rules=RULES,
+        search=ScriptedSearch(otherwise=DOCUMENTS),
+    )
+    return agent, planned
+
+
+Measured = tuple[float, float, Trace]  # seconds to the reply, to the end; what was done
+
+
+async def converse(
+    agent: Agent, planned: Planned, turns: Sequence[int], user: str
+) -> list[Measured]:
+    """These turns of the plan, one after another."""
+    session = await agent.open(user, resume=False)
+    for number, text in enumerate(KNOWN):
+        await session.book.remember(text, speaker=list(Speaker)[number])
+    measured = []
+    for turn in turns:
+        planned.search, planned.memory = (bool(choice) for choice in PLAN[turn])
+        began = time.perf_counter()
+        async with aclosing(agent.chat(session, MESSAGES[turn], seed=1)) as events:
+            told = [event async for event in events]
+        whole = time.perf_counter() - began
+        assert isinstance(told[-1], Done)
+        trace: Trace = told[-1].trace
+        assert not [call.error for call in trace.calls if call.error]
+        measured.append((trace.ms / 1000, whole, trace))
+    return measured
+
+
+async def measure_turns(folder: Path, threads: int) -> None:
+    model = load(folder, dtype="float32", device="cpu", threads=threads)
+    with tempfile.TemporaryDirectory() as place:
+        agent, planned = await open_agent(model, Path(place))
+        await converse(agent, planned, range(2), "warm")
+        measured = await converse(agent, planned, range(len(PLAN)), "demo")
+        await agent.aclose()
+    memory = resident_mb()
+    reference = Reference(folder, caps())
+    rows = []
+    shares: dict[str, float] = {}
+    for turn, (replied, whole, trace) in enumerate(measured):
+        took = totals(reference.replay(trace))
+        shares = {name: shares.get(name, 0) + took.get(name, 0) for name in {*shares, *took}}
+        rows.append(_row(f"turn {turn + 1}", PLAN[turn], replied, whole, sum(took.values())))
+    replied, whole, theirs = (
+        statistics.mean(row[name] for row in rows) for name in ("reply s", "turn s", "reference s")
+    )
+    rows.append(_row("mean", ("", ""), replied, whole, theirs) | {"reference by module": shares})
+    report(
+        "r2c2_turns",
+        rows,
+        ("what", "search", "memory", "reply s", "turn s", "reference s", "turn x", "reply x"),
+        (
+            f"102M parameters, random, float32, {threads} threads; presets as released",
+            "reference: benchmarks/r2c2_reference.py, the same calls in the reference's way",
+            f"the reference itself, on two cores elsewhere: {RECORDED['s a turn']} s a turn",
+            f"memory of this process with our model alone: {memory:.0f} MB",
+        ),
+    )
+
+
+def _row(
+    what: str, plan: Sequence[Any], replied: float, whole: float, theirs: float
+) -> dict[str, Any]:
+    return {
+        "what": what, "search": plan[0], "memory": plan[1],
+        "reply s": replied, "turn s": whole, "reference s": theirs,
+        "turn x": theirs / whole, "reply x": theirs / replied,
+    }  # fmt: skip
+
+
+async def measure_many(folder: Path, threads: int, conversations: int) -> None:
+    model = load(folder, dtype="float32", device="cpu", threads=threads)
+    turns = range(2, 5)
+    with tempfile.TemporaryDirectory() as place:
+        agent, planned = await open_agent(model, Path(place))
+        await converse(agent, planned, turns, "warm")
+        began = time.perf_counter()
+        for number in range(conversations):
+            await converse(agent, planned, turns, f"alone {number}")
+        alone = time.perf_counter() - began
+        began = time.perf_counter()
+        # Agents of their own, so that each can have its plan; the model is the same.
+        others = [await open_agent(model, Path(place)) for _ in range(conversations)]
+        began = time.perf_counter()
+        await asyncio.gather(
+            *(converse(*other, turns, f"together {number}") for number, other in enumerate(others))
+        )
+        together = time.perf_counter() - began
+        for each, _ in others:
+            await each.store.aclose()
+        await agent.aclose()
+    count = conversations * len(turns)
+    report(
+        "r2c2_many",
+        [
+            {"what": "one after another", "turns a second": count / alone, "x": 1.0},
+            {"what": "all at once", "turns a second": count / together, "x": alone / together},
+        ],
+        ("what", "turns a second", "x"),
+        (f"{conversations} conversations of {len(turns)} turns, {threads} threads",),
+    )
+
+
+async def measure_tokens(folder: Path, threads: int) -> None:
+    model = load(folder, dtype="float32", device="cpu", threads=threads)
+    reference = Reference(folder, caps())
+    text = " ".join(MESSAGES)[:300]
+    ids = torch.tensor([reference._layout.context(text)])
+    blocks = {"block_ngram": 3, "block_context_ngram": 3}
+    rows = []
+    for name, sampling in (
+        ("greedy", Sampling(max_tokens=STEPS - 1, min_tokens=STEPS - 1)),
+        (
+            "beam 10",
+            Sampling(
+                method="beam", beam_size=10, max_tokens=STEPS - 1, min_tokens=STEPS - 1, **blocks
+            ),
+        ),
+    ):
+        ours, theirs = [], []
+        for round_ in range(4):
+            began = time.perf_counter()
+            # A text of its own, so that its encoding is not at hand.
+            prompt = Prompt(text=f"{text} {round_}")
+            request = GenerationRequest(prompt=prompt, module="srm", sampling=sampling)
+            await model.generate([request])
+            ours.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            with torch.inference_mode():
+                reference._model.generate(
+                    ids,
+                    decoder_input_ids=torch.tensor([[2, 1]]),
+                    do_sample=False,
+                    num_beams=sampling.beam_size,
+                    min_new_tokens=STEPS,
+                    max_new_tokens=STEPS,
+                    max_length=None,
+                    length_penalty=sampling.length_penalty,
+                    no_repeat_ngram_size=sampling.block_ngram,
+                    encoder_no_repeat_ngram_size=sampling.block_context_ngram,
+                )
+            theirs.append(time.perf_counter() - began)
+        best, other = min(ours[1:]), min(theirs[1:])
+        rows.append(
+            {
+                "what": name,
+                "tokens a second": STEPS / best,
+                "transformers": STEPS / other,
+                "x": other / best,
+                "reference elsewhere": RECORDED[name],
+            }
+        )
+    await model.aclose()
+    report(
+        "r2c2_tokens",
+        rows,
+        ("what", "tokens a second", "transformers", "x", "reference elsewhere"),
+        (f"{ids.shape[1]} tokens in, {STEPS} steps, best of 3, {threads} threads; 102M, float32",),
+    )
+
+
+def main(
+    part: Annotated[str, typer.Option(help="turns, many, tokens; all three if absent.")] = "",
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    conversations: Annotated[int, typer.Option(min=1)] = 16,
+) -> None:
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as place:
+        folder = write_network(Path(place) / "random-102m")
+        if part in ("", "turns"):
+            asyncio.run(measure_turns(folder, threads))
+        if part in ("", "many"):
+            asyncio.run(measure_many(folder, threads, conversations))
+        if part in ("", "tokens"):
+            asyncio.run(measure_tokens(folder, threads))
+
+
+if __name__ == "__main__":
+    typer.run(main)
