@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from r2c2_models import MEDIUM, TRUE_3B, VOCABULARY
-from report import report
+from report import peak_mb, report
 
 from bb3.checkpoints.parlai import convert
 from bb3.nets.tokenizer import SPECIAL_TOKENS, byte_alphabet
@@ -91,14 +90,10 @@ def converted(source: Path, out: Path, dtype: str) -> dict[str, float]:
 
 def one(source: Path, out: Path, dtype: str) -> None:
     """What that process does."""
-    before = _peak_mb()
+    before = peak_mb()
     began = time.perf_counter()
     convert(source, out, dtype=dtype)
-    print(json.dumps({"s": time.perf_counter() - began, "before": before, "peak": _peak_mb()}))
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    print(json.dumps({"s": time.perf_counter() - began, "before": before, "peak": peak_mb()}))
 
 
 def copied(source: Path, to: Path) -> float:

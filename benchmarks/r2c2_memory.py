@@ -23,7 +23,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from r2c2_models import DOCUMENTS, MEDIUM, MESSAGES, TRUE_3B, caps, write_network
-from report import report
+from report import peak_mb, report
 
 from bb3.core.ports import GenerationRequest, Prompt
 from bb3.lm.r2c2 import load
@@ -32,18 +32,12 @@ from bb3.modules.dialects.r2c2 import document_text
 HERE = Path(__file__)
 
 
-def peak_gb() -> float:
-    """Most memory this process ever held (Linux)."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("VmHWM"))
-
-
 async def one(folder: Path, dtype: str, threads: int, tokens: int) -> dict[str, float]:
     """What that process does."""
-    before, began = peak_gb(), time.perf_counter()
+    before, began = peak_mb() / 1000, time.perf_counter()
     model = load(folder, dtype=dtype, device="cpu", threads=threads)
     found = {"libraries GB": before, "load s": time.perf_counter() - began}
-    found["loaded GB"] = peak_gb()
+    found["loaded GB"] = peak_mb() / 1000
     sampling = caps()
     text = "\n".join(MESSAGES * 10)
     documents = tuple(document_text(document) * 4 for document in DOCUMENTS)
@@ -56,7 +50,7 @@ async def one(folder: Path, dtype: str, threads: int, tokens: int) -> dict[str, 
         await model.generate([GenerationRequest(prompt=prompt, module=tag, sampling=short)])
         found[f"{tag} s"] = time.perf_counter() - began
     await model.aclose()
-    return found | {"peak GB": peak_gb()}
+    return found | {"peak GB": peak_mb() / 1000}
 
 
 def apart(*args: str) -> dict[str, Any]:

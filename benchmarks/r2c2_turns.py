@@ -103,6 +103,7 @@ async def measure_turns(folder: Path, threads: int) -> None:
     shares: dict[str, float] = {}
     for turn, (replied, whole, trace) in enumerate(measured):
         took = totals(reference.replay(trace))
+        print(f"turn {turn + 1}: {whole:.2f} s, reference {took}", file=sys.stderr, flush=True)
         shares = {name: shares.get(name, 0) + took.get(name, 0) for name in {*shares, *took}}
         rows.append(_row(f"turn {turn + 1}", PLAN[turn], replied, whole, sum(took.values())))
     replied, whole, theirs = (

@@ -72,6 +72,15 @@ def resident_mb() -> float:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
+def peak_mb() -> float:
+    """Most memory that this process ever held, in MB; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:  # macOS
+        return 0.0
+    return next(int(line.split()[1]) * 1.024e-3 for line in lines if line.startswith("VmHWM"))
+
+
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
