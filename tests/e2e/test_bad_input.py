@@ -20,6 +20,9 @@ from tests.e2e.conftest import BB3, Home
 
 pytestmark = pytest.mark.model
 
+PLAIN = ("--user", "anna", "--preset", "bb1")
+"""Where it is not about the modules, the quickest pipeline will do."""
+
 
 def refused(home: Home, *args: str, code: int, says: tuple[str, ...]) -> None:
     """The command fails with this code and one short message, which has these words."""
@@ -114,7 +117,7 @@ def _wait_for(port: int) -> None:
 
 def test_a_message_of_a_megabyte_is_refused_and_the_next_one_answered(home: Home) -> None:
     text = "x" * 1_000_000 + "\nHello there!\n"
-    done = home.run("chat", "--user", "anna", text=text)
+    done = home.run("chat", *PLAIN, text=text)
     assert done.returncode == 1
     assert "1,000,000 characters" in done.stderr
     assert "Traceback" not in done.stderr
@@ -122,7 +125,7 @@ def test_a_message_of_a_megabyte_is_refused_and_the_next_one_answered(home: Home
 
 
 def test_a_line_that_is_not_utf8_is_refused_and_the_next_one_answered(home: Home) -> None:
-    done = home.run("chat", "--user", "anna", text=b"caf\xe9 au lait\nHello there!\n")
+    done = home.run("chat", *PLAIN, text=b"caf\xe9 au lait\nHello there!\n")
     assert done.returncode == 1
     assert "not UTF-8" in done.stderr
     assert "Traceback" not in done.stderr
@@ -142,7 +145,7 @@ def test_messages_that_are_none(home: Home, message: str) -> None:
 
 
 def test_control_characters_of_a_message_do_not_reach_the_terminal(home: Home) -> None:
-    done = home.run("chat", "--user", "anna", text="Hello \x1b[31mred\x1b[0m there\n")
+    done = home.run("chat", *PLAIN, text="Hello \x1b[31mred\x1b[0m there\n")
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
 
@@ -177,7 +180,7 @@ def test_two_processes_on_one_store(home: Home) -> None:
     with ThreadPoolExecutor(2) as pool:
         turns = list(pool.map(lambda fact: home.turns(fact)[0], facts))
     assert all(turn["written"] for turn in turns)
-    (turn,) = home.turns("Good evening!")
+    (turn,) = home.turns("Good evening!", args=("--preset", "bb1"))
     assert sorted(memory["text"] for memory in turn["memories"]) == sorted(facts)
 
 
@@ -205,7 +208,7 @@ def test_killed_in_the_middle_of_a_turn(home: Home, after: str) -> None:
 
     with closing(sqlite3.connect(home.data_dir / "bb3.sqlite")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    (turn,) = home.turns("Good evening!", args=("--continue",))
+    (turn,) = home.turns("Good evening!", args=("--continue", "--preset", "bb1"))
     assert turn["memories"][0]["text"] == "I have a dog called Bubbles."
     prompts = "\n".join(call["prompt"] for call in turn["trace"]["modules"])
     if after != "deciding":
@@ -226,7 +229,7 @@ def _wait_for_draft(path: Path) -> None:
 
 def test_a_reader_that_goes_away_is_no_error(home: Home) -> None:
     done = subprocess.run(
-        f"printf 'Hello!\\nWho are you?\\n' | {BB3} chat --user anna | head -n 1",
+        f"printf 'Hello!\\nWho are you?\\n' | {BB3} chat --preset bb1 | head -n 1",
         shell=True, capture_output=True, env=home.env(), timeout=120, cwd=home.data_dir,
     )  # fmt: skip
     assert b"Traceback" not in done.stderr

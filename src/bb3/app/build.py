@@ -111,7 +111,7 @@ async def build_agent(parts: Parts) -> Agent:
     Raises:
         Bb3Error: a part cannot be had; says which and what to do.
     """
-    persona = _persona(parts.settings)
+    persona = _persona(parts.settings)  # what can be wrong at once is told at once
     async with AsyncExitStack() as opened:
         store = await parts.open_store()
         opened.push_async_callback(store.aclose)
