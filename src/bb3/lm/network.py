@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,7 +17,7 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from bb3.core.errors import AssetError, ModelError, UsageError
-from bb3.nets.cpu import can_pack, pack
+from bb3.nets.cpu import PackedLinear, faster_packed
 from bb3.nets.int8 import Int8Linear
 from bb3.nets.layout import SourceLayout
 from bb3.nets.r2c2 import R2C2Config, R2C2ForConditionalGeneration
@@ -27,6 +29,7 @@ DTYPES = {
     "float16": torch.float16,
     "int8": torch.bfloat16,  # weights in 8 bits, all else in this
 }
+TRIM_BYTES = 200_000_000
 SPARE_BYTES = 500_000_000  # for what is computed, beside the weights
 COMFORTABLE = 0.6  # share of the free memory that the full precision may take unasked
 _COPIES = frozenset(
@@ -79,8 +82,6 @@ def open_network(path: Path, *, dtype: str = "auto", device: str = "auto") -> Ne
             remedy="tokenizer.json is of another model.",
         )
     model = _load(path, config, chosen, place)
-    if chosen != "int8" and can_pack(model):
-        pack(model)
     return Network(path.name, model, codec, SourceLayout(codec, config))
 
 
@@ -204,10 +205,13 @@ def _free_bytes(device: torch.device) -> int | None:
 def _load(
     path: Path, config: R2C2Config, dtype: str, device: torch.device
 ) -> R2C2ForConditionalGeneration:
-    """One tensor after another to its place, so that memory never holds more than the model."""
+    """One tensor after another to its place and into its form: changing the form of all at the end
+    would take twice the memory.
+    """
     model = _outline(path, config)
     shapes = {name: weights.shape for name, weights in model.named_parameters()}
     missing = set(shapes)
+    read = 0
     for name, tensor in _tensors(path):
         if name not in shapes:
             if name not in _COPIES:
@@ -219,6 +223,10 @@ def _load(
                 f"not {tuple(shapes[name])}."
             )
         missing.discard(name)
+        read += tensor.nbytes
+        if read > TRIM_BYTES:
+            read = 0
+            _give_back()
         _put(model, name, tensor.to(device=device, dtype=DTYPES[dtype], copy=True), dtype)
     if missing:
         raise AssetError(f"{path} lacks {len(missing)} tensors: {', '.join(sorted(missing)[:5])}.")
@@ -226,24 +234,40 @@ def _load(
     model.model.encoder.embed_tokens.weight = shared
     model.model.decoder.embed_tokens.weight = shared
     model.lm_head.weight = shared
-    if dtype == "int8":
-        model.lm_head = Int8Linear(shared.detach(), None)
+    model.lm_head = _formed(model.lm_head, dtype)
     bias = torch.zeros(1, config.vocab_size, dtype=DTYPES[dtype], device=device)
     model.register_buffer("final_logits_bias", bias)
     model.eval()
+    _give_back()
     return model
 
 
+def _give_back() -> None:
+    """Return freed memory to the system: glibc keeps the pieces that tensors on their way leave
+    behind, for a 3B model some 5 GB of them.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _put(model: nn.Module, name: str, tensor: torch.Tensor, dtype: str) -> None:
-    """Set a parameter; in int8 a linear layer gives way to one of 8 bits with its weight."""
+    """Set a parameter. A linear layer that is complete gives way to one of another form."""
     owner, _, leaf = name.rpartition(".")
     module = model.get_submodule(owner)
-    if dtype == "int8" and isinstance(module, nn.Linear) and leaf == "weight":
-        parent, _, last = owner.rpartition(".")
-        bias = None if module.bias is None else module.bias.detach()
-        setattr(model.get_submodule(parent), last, Int8Linear(tensor, bias))
-        return
     setattr(module, leaf, nn.Parameter(tensor, requires_grad=False))
+    if isinstance(module, nn.Linear) and not any(each.is_meta for each in module.parameters()):
+        parent, _, last = owner.rpartition(".")
+        setattr(model.get_submodule(parent), last, _formed(module, dtype))
+
+
+def _formed(linear: nn.Linear, dtype: str) -> nn.Module:
+    """The layer with 8-bit weights, or laid out for this CPU, or as it is."""
+    if dtype == "int8":
+        bias = None if linear.bias is None else linear.bias.detach()
+        return Int8Linear(linear.weight.detach(), bias)
+    if faster_packed(linear.weight.device, linear.weight.dtype):
+        return PackedLinear(linear)
+    return linear
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:

@@ -36,13 +36,16 @@ class PackedLinear(nn.Module):
 
 
 def can_pack(model: nn.Module) -> bool:
-    """Whether ``pack`` would make this model faster: on a CPU with oneDNN, in float32 or
-    bfloat16.
-    """
+    """Whether ``pack`` would make this model faster."""
     parameter = next(model.parameters())
+    return faster_packed(parameter.device, parameter.dtype)
+
+
+def faster_packed(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there are such kernels: on a CPU with oneDNN, for float32 and bfloat16."""
     return (
-        parameter.device.type == "cpu"
-        and parameter.dtype in PACKED
+        device.type == "cpu"
+        and dtype in PACKED
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )

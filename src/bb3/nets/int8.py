@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+FEW_ROWS = 64  # up to which the kernel over 8-bit weights is faster than unpacking them
+
 
 class Int8Linear(nn.Module):
     """``nn.Linear`` for inference only, its weight in 8 bits.
@@ -31,8 +33,9 @@ class Int8Linear(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
 
     def forward(self, states: Tensor) -> Tensor:
-        if states.device.type == "cpu" and states.dtype == torch.bfloat16:
-            flat = states.reshape(-1, self.in_features)
+        flat = states.reshape(-1, self.in_features)
+        kernel = states.device.type == "cpu" and states.dtype == torch.bfloat16
+        if kernel and len(flat) <= FEW_ROWS:
             mixed = torch._weight_int8pack_mm(flat, self.weight, self.scale)
             mixed = mixed.view(*states.shape[:-1], self.out_features)
         else:
