@@ -36,6 +36,24 @@ async def test_verdicts(classifier: ProfanityClassifier, text: str, safe: bool):
     assert bool(verdict.label) is not safe
 
 
+@pytest.mark.parametrize(
+    ("sentence", "probability"),
+    [
+        ("I walk my dog in the park every morning", 0.267),
+        ("That is a dumb question", 0.933),
+        ("The cat sat on the cat mat", 0.025),
+        ("What a load of crap!", 0.992),
+        ("I will kill you", 0.947),
+        ("I am gay and proud", 0.699),
+        ("Zxqv!", 0.036),
+    ],
+)
+def test_it_judges_as_the_model_that_it_was_made_of(sentence: str, probability: float):
+    """Recorded from alt-profanity-check 1.9.1 (benchmarks/profanity_weights.py compares more)."""
+    whole = ProfanityClassifier(neutral=())
+    assert whole.probability(sentence) == pytest.approx(probability, abs=0.01)
+
+
 async def test_a_batch_keeps_its_order(classifier: ProfanityClassifier):
     verdicts = await classifier.classify(["hello. bye.", "you idiot", "", "fine"])
     assert [v.safe for v in verdicts] == [True, False, True, True]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -21,11 +20,11 @@ from bb3.assets.pull import Puller
 from bb3.assets.registry import Asset, Registry, load_registry
 from bb3.chat.agent import Agent
 from bb3.core.errors import AssetError, UsageError
-from bb3.core.ports import Classifier, Embedder, Progress, Store
+from bb3.core.ports import Embedder, Progress, Store
 from bb3.lm.minilm import MiniLMEmbedder
 from bb3.modules.dialects import dialect
 from bb3.safety.guard import Guard, build_guard
-from bb3.safety.lazy import LazyClassifier
+from bb3.safety.profanity import ProfanityClassifier
 from bb3.store.sql import open_store
 
 log = logging.getLogger(__name__)
@@ -146,16 +145,9 @@ async def build_agent(parts: Parts) -> Agent:
 
 
 def open_guard(settings: Settings) -> Guard:
-    """The guard of the level. The classifier takes a second to import: with the first message."""
-
-    def profanity() -> Classifier:
-        classifier: Classifier = importlib.import_module(
-            "bb3.safety.profanity"
-        ).ProfanityClassifier()
-        return classifier
-
-    classifier = LazyClassifier("profanity", profanity)
-    return build_guard(settings.safety, classifiers=[classifier])
+    """The guard of the level."""
+    classifiers = [ProfanityClassifier()] if settings.safety == "all" else []
+    return build_guard(settings.safety, classifiers=classifiers)
 
 
 def _persona(settings: Settings) -> tuple[str, ...]:
