@@ -8,8 +8,6 @@ emits for a frozen model.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -35,12 +33,6 @@ class PackedLinear(nn.Module):
         return mixed
 
 
-def can_pack(model: nn.Module) -> bool:
-    """Whether ``pack`` would make this model faster."""
-    parameter = next(model.parameters())
-    return faster_packed(parameter.device, parameter.dtype)
-
-
 def faster_packed(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether there are such kernels: on a CPU with oneDNN, for float32 and bfloat16."""
     return (
@@ -49,16 +41,3 @@ def faster_packed(device: torch.device, dtype: torch.dtype) -> bool:
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
-
-
-@torch.no_grad()
-def pack(model: nn.Module) -> None:
-    """Replace every ``nn.Linear`` of ``model`` by a packed one, in place.
-
-    Memory does not grow, but for an output layer that shares its weight with an embedding.
-    """
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is nn.Linear:
-                packed: Any = PackedLinear(child)
-                setattr(module, name, packed)

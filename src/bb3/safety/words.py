@@ -61,14 +61,17 @@ class WordMatcher:
         for phrase in allowed:
             _insert(self._allowed, phrase.lower())
 
-    def find_all(self, text: str) -> list[str]:
-        """Every match from left to right, none inside another; tokens joined by blanks."""
-        return [" ".join(match) for match in self._matches(TOKEN.findall(text.lower()))]
-
     def find(self, text: str) -> str | None:
-        """The first match, None when there is none."""
-        match = next(self._matches(TOKEN.findall(text.lower())), None)
-        return None if match is None else " ".join(match)
+        """The first match, its tokens joined by blanks; None when there is none."""
+        tokens = TOKEN.findall(text.lower())
+        at = 0
+        while at < len(tokens):
+            banned = _longest(self._banned, tokens, at)
+            allowed = _longest(self._allowed, tokens, at)
+            if banned > allowed:
+                return " ".join(tokens[at : at + banned])
+            at += max(allowed, 1)
+        return None
 
     def has(self, word: str) -> bool:
         """Whether this one lower-cased token is listed and not allowed."""
@@ -77,15 +80,6 @@ class WordMatcher:
             return False
         allowed = self._allowed.following.get(word)
         return allowed is None or not allowed.end
-
-    def _matches(self, tokens: Sequence[str]) -> Iterator[Sequence[str]]:
-        at = 0
-        while at < len(tokens):
-            banned = _longest(self._banned, tokens, at)
-            allowed = _longest(self._allowed, tokens, at)
-            if banned > allowed:
-                yield tokens[at : at + banned]
-            at += max(banned, allowed, 1)
 
 
 def _insert(root: _Node, phrase: str) -> None:
