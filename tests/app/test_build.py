@@ -145,6 +145,20 @@ class TestSearches:
             await open_search(settings, load_registry(), no_fetch)
         assert type(caught.value).__module__ == "bb3.core.errors"
 
+    async def test_the_next_is_asked_when_one_fails(self, settings_of, free_port):
+        away = f"parlai:http://127.0.0.1:{free_port}"
+        settings = settings_of(search=f"{away}, local:mine")
+        path = index_path(settings, "mine")
+        path.parent.mkdir(parents=True)
+        index = await LocalIndex.create(path)
+        await index.add([Document(title="Kettle", text="The kettle boils water.", url="file:///k")])
+        await index.aclose()
+        search = await open_search(settings, load_registry(), no_fetch)
+        assert [d.title for d in await search.search("kettle", 3)] == ["Kettle"]
+        await search.aclose()
+        with pytest.raises(UsageError, match="There is no search 'none'"):
+            await open_search(settings_of(search=f"{away},none"), load_registry(), no_fetch)
+
     async def test_none(self, settings_of):
         assert await open_search(settings_of(search="none"), load_registry(), no_fetch) is None
 

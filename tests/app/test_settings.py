@@ -156,7 +156,7 @@ def test_bad_values_name_setting_and_layer(name, value, message):
         ("[modules.srm]\ntop_p = 2", "modules.srm.top_p is 2.0, outside 0 to 1 ({path})."),
         ("[modules]\nsrm = 5", "modules.srm ({path})"),
         ("[modules.srm]\nstop = 5", "modules.srm.stop cannot be 5 ({path})."),
-        ('assets = "x"', "assets ({path})"),
+        ('assets = 1', "assets ({path})"),
         ('[server]\napi_key = ["sk-secret"]', "server.api_key ({path})"),
     ],
 )

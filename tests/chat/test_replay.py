@@ -70,6 +70,26 @@ async def test_without_edits_nothing_is_asked(build, conditioning):
         assert outputs(replayed) == [row for row in outputs(trace) if row[0] != "mgm"]
 
 
+@pytest.mark.parametrize("name", ["chat", "opt", "r2c2"])
+async def test_a_later_turn_is_replayed_with_what_was_known_then(build, name):
+    house = await build(
+        seeded,
+        name=name,
+        model=BOTH | {"scores": scores(search=True, memory=True, name=name)},
+        agent={"persona": ("I am a sailor.",)},
+    )
+    await house.remember("I have a dog called Bubbles.")
+    for _ in range(2):
+        trace = await house.trace(ASK)
+    assert trace.earlier["skm"] == (SCRIPT["skm"],)
+    assert trace.persona == ("I am a sailor.",)
+    other = replace(house.agent, persona=("I am a cook.",))
+    stored = await house.agent.store.trace(trace.id)
+    told, asked, searched = await again(house, stored, agent=other)
+    assert (asked, searched) == ([], [])
+    assert told[-1].trace.reply.text == trace.reply.text
+
+
 async def test_nothing_is_stored(build):
     house = await build(seeded, model=BOTH)
     trace = await house.trace(ASK)

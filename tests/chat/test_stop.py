@@ -51,6 +51,17 @@ async def test_in_the_middle_of_the_reply(build):
     assert said[-3:] == ["Count!", stored[1].text, "And now?"]
 
 
+async def test_in_the_middle_of_an_opening(build):
+    house = await build({**SCRIPT, "orm": "Hello! How is Bubbles?"})
+    await house.remember("I have a dog called Bubbles.")
+    await stopped_at(house, "Opening", "token")
+    session = await house.session()
+    stored = await house.agent.store.turns(session.conversation.id)
+    assert [t.status for t in stored] == [TurnStatus.INTERRUPTED]
+    assert stored == session.turns
+    assert (await house.agent.store.latest_trace(session.conversation.id)).reply == stored[0]
+
+
 @pytest.mark.parametrize("step", ["sdm", "search", "skm", "mkm", "srm"])
 async def test_before_the_reply(build, step):
     house = await build(

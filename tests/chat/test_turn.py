@@ -188,6 +188,34 @@ async def test_search_may_fail_in_any_way_that_has_a_name(build):
     assert [e.step for e in of_kind(events, "degraded")] == ["search"]
 
 
+@pytest.mark.parametrize("part", ["model", "search", "memory", "store"])
+async def test_a_fault_in_a_part_costs_that_part_and_not_the_turn(build, monkeypatch, part, caplog):
+    """Not an error with a name but a mistake in somebody's code."""
+    house = await build(model=BOTH)
+    await house.remember("I have a dog called Bubbles.")
+
+    async def mistaken(*args, **kwargs):
+        raise TypeError("'NoneType' object is not iterable")
+
+    match part:
+        case "model":
+            monkeypatch.setattr(house.model, "score", mistaken)
+        case "search":
+            monkeypatch.setattr(house.search, "search", mistaken)
+        case "memory":
+            monkeypatch.setattr((await house.session()).book, "recall", mistaken)
+        case "store":
+            monkeypatch.setattr(house.agent.store, "save_turn", mistaken)
+    events = await house.say(ASK)
+    wrote = {"model": "crm", "search": "mrm", "memory": "srm", "store": "srm"}[part]
+    assert of_kind(events, "reply")[0].module == wrote
+    assert events[-1].kind == "done"
+    told = of_kind(events, "degraded")
+    assert {e.step for e in told} == ({"sdm", "mdm"} if part == "model" else {part})
+    assert all(e.reason == "TypeError: 'NoneType' object is not iterable" for e in told)
+    assert "test_turn.py" in caplog.text  # the traceback, for whoever mends it
+
+
 class BrokenEmbedder:
     name, dim = "broken", 4
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.cli.conftest import User
@@ -24,6 +26,27 @@ def test_every_value_with_its_layer(bb3: User, monkeypatch: pytest.MonkeyPatch) 
     assert table.code == 0 and "s3cret" not in table.out + shown.out
     line = next(line for line in table.out.splitlines() if line.startswith("safety "))
     assert line.split() == ["safety", "words", "environment", "BB3_SAFETY"]
+
+
+def test_passwords_in_addresses_are_not_shown(bb3: User) -> None:
+    url = "postgresql+psycopg://ann:s3cret:s3cret@db.example:5432/bb3"
+    model = "openai:http://ann:s3cret@h.example/v1#m"
+    for shown in (
+        bb3("config", "show", "--set", f"store={url}", "-m", model),
+        bb3("config", "show", "--json", "--set", f"store={url}", "-m", model),
+    ):
+        assert "s3cret" not in shown.out
+        assert "://ann:**********@db.example:5432/bb3" in shown.out
+        assert "://ann:**********@h.example/v1#m" in shown.out
+
+
+def test_lists_may_be_given_as_one_text(bb3: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = [bb3.home / name for name in ("one.toml", "two.toml")]
+    for path in lists:
+        path.write_text("")
+    monkeypatch.setenv("BB3_ASSETS", os.pathsep.join(map(str, lists)))
+    rows = {row["name"]: row["value"] for row in bb3("config", "show", "--json").json}
+    assert all(str(path) in rows["assets"] for path in lists)
 
 
 def test_path(bb3: User) -> None:

@@ -77,6 +77,28 @@ def test_what_is_skipped_is_told(bb3: User, notes: Path) -> None:
     assert len(bb3("index", str(notes), "--name", "home", "--json").json["reasons"]) == 36
 
 
+def test_what_cannot_be_read_now_is_not_pruned(
+    bb3: User, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = bb3("index", str(notes), "--name", "home", "--json").json["documents"]
+    read = Path.read_bytes
+    (notes / "kettle.md").unlink()
+
+    def refused(path: Path) -> bytes:
+        if path.name == "lamp.txt":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as locked:
+        locked.setattr(Path, "read_bytes", refused)
+        told = bb3("index", str(notes), "--name", "home", "--prune")
+    assert "Permission denied" in told.out
+    assert "Nothing was removed" in told.out
+    assert f"{before:,} documents" in told.out
+    pruned = bb3("index", str(notes), "--name", "home", "--prune", "--json").json
+    assert (pruned["removed"], pruned["unreadable"]) == (1, 0)
+
+
 def test_nothing_to_index_makes_and_prunes_nothing(bb3: User, notes: Path) -> None:
     empty = bb3.home / "empty"
     empty.mkdir()

@@ -52,6 +52,8 @@ def full_trace() -> Trace:
                 vector=array("f", [1.0]),
             ),
         ),
+        earlier={"skm": ("Oslo is big.", "It is old."), "ckm": ()},
+        persona=("I am a sailor.",),
         calls=(
             ModuleCall(
                 module="sdm",

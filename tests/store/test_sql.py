@@ -238,12 +238,28 @@ async def test_forget_all(store: SqlStore) -> None:
     assert await store.memories("ben") == [kept]
 
 
+async def test_the_same_words_from_two_processes_are_one_memory(where: str) -> None:
+    one, two = await open_store(where), await open_store(where)
+    written = await asyncio.gather(
+        *(store.add_memory("ada", fact("I row.")) for store in (one, two) for _ in range(4))
+    )
+    assert len({memory.id for memory in written}) == 1
+    await one.add_memory("ada", fact("I row.", Speaker.BOT))
+    await two.add_memory("ben", fact("I row."))
+    assert [len(await two.memories(user)) for user in ("ada", "ben")] == [2, 1]
+    newer = await one.add_memory("ada", fact("I swim."), supersedes=[written[0].id])
+    again = await one.add_memory("ada", fact("I row."), supersedes=[newer.id])
+    assert again.id != written[0].id  # that one is history
+    await one.aclose()
+    await two.aclose()
+
+
 async def test_what_is_forgotten_is_gone_from_the_disk(tmp_path: Path) -> None:
     store = await open_store(tmp_path / "bb3.db")
     await asyncio.gather(*(store.memories("ada") for _ in range(4)))  # connections stay open
     kept = await store.add_memory("ada", fact("I row on Loch Ness."))
     secret = await store.add_memory("ada", fact("I hid it under the oak."))
-    others = [await store.add_memory("ada", fact("I hid it in the barn.")) for _ in range(2)]
+    others = [await store.add_memory("ada", fact(f"I hid it {n} in the barn.")) for n in range(2)]
 
     def on_disk(text: str) -> bool:
         return any(text.encode() in path.read_bytes() for path in tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from bb3.search.fetch import PageFetcher
 from bb3.search.local import LocalIndex
 from bb3.search.parlai import ParlaiSearch
 from bb3.search.searxng import SearxngSearch
-from bb3.search.wrappers import CachedSearch, ReadingSearch
+from bb3.search.wrappers import CachedSearch, FallbackSearch, ReadingSearch
 
 DEMO_INDEX = "wikipedia"
 DEMO_CORPUS = "wikipedia-vital-en"
@@ -45,22 +46,41 @@ async def open_search(
     dialect: str = "chat",
     progress: Callable[[Progress], None] | None = None,
 ) -> SearchProvider | None:
-    """The provider that the settings name; None for ``none``.
+    """The provider that the settings name, or several, of which the next is asked when one fails
+    or finds nothing; None for ``none``.
 
     Raises:
         UsageError: no such provider, or no such index.
         AssetError: the demo corpus cannot be had.
     """
-    kind, _, rest = settings.search.partition(":")
-    retrieval = settings.retrieval
-    if kind == "none":
+    names = searches(settings)
+    if names == ["none"]:
         return None
+    if any(name in ("local", f"local:{DEMO_INDEX}") for name in names):
+        await _build_demo(settings, registry, fetch, progress)
+    async with AsyncExitStack() as opened:
+        providers = []
+        for name in names:
+            providers.append(await _provider(name, settings, embedder, dialect))
+            opened.push_async_callback(providers[-1].aclose)
+        opened.pop_all()
+    return providers[0] if len(providers) == 1 else FallbackSearch(providers)
+
+
+def searches(settings: Settings) -> list[str]:
+    """The names of the providers to ask, in order."""
+    return [name.strip() for name in settings.search.split(",")]
+
+
+async def _provider(
+    name: str, settings: Settings, embedder: Embedder | None, dialect: str
+) -> SearchProvider:
+    kind, _, rest = name.partition(":")
     if kind == "local":
-        name = rest or DEMO_INDEX
-        if name == DEMO_INDEX:
-            await _build_demo(settings, registry, fetch, progress)
-        return _cut_as_trained(await _local(settings, name, embedder), settings, dialect)
+        local = await _local(settings, rest or DEMO_INDEX, embedder)
+        return _cut_as_trained(local, settings, dialect)
     provider: SearchProvider
+    retrieval = settings.retrieval
     key, timeout_s = retrieval.api_key.get_secret_value(), retrieval.timeout_s
     match kind:
         case "parlai" if rest:
@@ -73,8 +93,9 @@ async def open_search(
             provider = DuckDuckGoSearch(timeout_s=timeout_s)
         case _:
             raise UsageError(
-                f"There is no search {settings.search!r}.",
-                remedy="Use local, local:NAME, parlai:URL, searxng:URL, brave, duckduckgo or none.",
+                f"There is no search {name!r}.",
+                remedy="Use local, local:NAME, parlai:URL, searxng:URL, brave or duckduckgo, "
+                "several with commas between them, or none.",
             )
     if retrieval.read_pages and kind != "parlai":
         provider = ReadingSearch(provider, PageFetcher(allow_private=retrieval.allow_private))

@@ -8,16 +8,19 @@ user's file, ``bb3.toml`` in the working folder, the environment (``BB3_MODEL``,
 from __future__ import annotations
 
 import fnmatch
+import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import platformdirs
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     SecretStr,
     ValidationError,
@@ -34,6 +37,7 @@ from bb3.modules.sampling import family, override
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _APART = ("sampling", "thresholds")  # have tables of their own
+_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/@\s]+@")
 _SHARE: dict[str, Any] = {"ge": 0, "le": 1}
 _COUNT: dict[str, Any] = {"ge": 1}
 _SECONDS: dict[str, Any] = {"gt": 0}
@@ -120,6 +124,11 @@ class RetrievalTable(BaseModel):
     cache_s: float = PydanticField(900.0, ge=0, description="how long results are kept; 0: not")
 
 
+def _paths(value: Any) -> Any:
+    """A list in a file of settings; in the environment and in flags one text, as in PATH."""
+    return value.split(os.pathsep) if isinstance(value, str) else value
+
+
 class Settings(BaseModel):
     """All settings of bb3."""
 
@@ -136,7 +145,8 @@ class Settings(BaseModel):
     preset: str = PydanticField("bb3", description="a named pipeline: bb3, bb2, seeker, bb1")
     search: str = PydanticField(
         "local",
-        description="local, local:NAME, parlai:URL, searxng:URL, brave, duckduckgo, or none",
+        description="local, local:NAME, parlai:URL, searxng:URL, brave, duckduckgo, or none; "
+        "brave,local: the second is asked when the first fails or finds nothing",
     )
     safety: Literal["none", "words", "all"] = "all"
     persona: str = PydanticField("", description="file with a line per fact about the bot")
@@ -144,7 +154,9 @@ class Settings(BaseModel):
     store: str = PydanticField("", description="database file or URL; empty: in data_dir")
     data_dir: Path = PydanticField(default_factory=lambda: platformdirs.user_data_path("bb3"))
     cache_dir: Path = PydanticField(default_factory=lambda: platformdirs.user_cache_path("bb3"))
-    assets: list[Path] = PydanticField(default_factory=list, description="further asset lists")
+    assets: Annotated[list[Path], BeforeValidator(_paths)] = PydanticField(
+        default_factory=list, description="further asset lists"
+    )
     offline: bool = PydanticField(False, description="pull nothing, even on first use")
     engine: EngineTable = EngineTable()
     server: ServerTable = ServerTable()
@@ -181,9 +193,10 @@ class Loaded:
     origin: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
-        """(dotted name, value, layer) of every setting; secrets as stars."""
+        """(dotted name, value, layer) of every setting; secrets as stars, in addresses too."""
         for name, value in _flat(self.settings.model_dump()):
             shown = "" if value is None else str(value)
+            shown = _PASSWORD.sub(r"\1**********@", shown)
             yield name, shown, self.origin.get(name, "default")
 
 

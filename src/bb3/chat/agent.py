@@ -87,7 +87,6 @@ class Agent:
         if self.dialect.trained:  # nothing stands before its questions
             return
         with suppress(Bb3Error):
-            await self.guard.check("Hello", "user")
             for tag in WARMED:
                 prompt = self.dialect.render(MODULES[tag], hello)
                 sampling = Sampling(max_tokens=1)
@@ -124,7 +123,8 @@ class Agent:
             conversation=Conversation(user="", id=trace.conversation),
             book=MemoryBook(self.store, "", embedder=self.embedder, rules=self.rules),
             turns=list(trace.history),
-            persona=self.persona,
+            earlier={tag: list(texts) for tag, texts in trace.earlier.items()},
+            persona=trace.persona,
         )
         agent = self.with_pipeline(Pipeline.restored(trace.pipeline, self.pipeline))
         running = agent._run(session, trace.user, trace.seed, recording, None)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from bb3.chat.pipeline import Pipeline
 from bb3.chat.replay import Recording
-from bb3.core.errors import Bb3Error, ModelTimeout
+from bb3.chat.tolerate import Tolerated
+from bb3.core.errors import ModelTimeout
 from bb3.core.events import Degraded, Event, Working
 from bb3.core.ports import GenerationRequest, GenerationResult, LanguageModel, Sampling
 from bb3.core.types import ModuleCall
@@ -81,25 +82,29 @@ class Asker:
         call = self._begun(tag)
         written = ""
         done = False
-        try:
-            call, request = await self._prepare(call, context, sampling)
-            if known := self.recording.answer(call):
-                done = True
-                yield known.output
-                yield self._keep(known)
-                return
-            self.emit(Working(step=tag))
-            async with aclosing(self.model.stream(request)) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, GenerationResult):
-                        done = True
-                        yield self._keep(self._answered(call, piece))
-                        return
-                    written += piece
-                    yield piece
-        except Bb3Error as error:
+
+        def failed(reason: str) -> None:
+            nonlocal done
             done = True
-            self._fail(call, str(error), written)
+            self._fail(call, reason, written)
+
+        try:
+            with Tolerated(failed):
+                call, request = await self._prepare(call, context, sampling)
+                if known := self.recording.answer(call):
+                    done = True
+                    yield known.output
+                    yield self._keep(known)
+                    return
+                self.emit(Working(step=tag))
+                async with aclosing(self.model.stream(request)) as pieces:
+                    async for piece in pieces:
+                        if isinstance(piece, GenerationResult):
+                            done = True
+                            yield self._keep(self._answered(call, piece))
+                            return
+                        written += piece
+                        yield piece
         finally:
             if not done:
                 self._stopped(call)
@@ -142,21 +147,20 @@ class Asker:
         self, tag: str, context: Context, sampling: Sampling | None, work: Work
     ) -> ModuleCall | None:
         call = self._begun(tag)
-        try:
-            async with asyncio.timeout(self.pipeline.module_deadline_s):
-                call, request = await self._prepare(call, context, sampling)
-                if known := self.recording.answer(call):
-                    return self._keep(known)
-                self.emit(Working(step=tag))
-                return self._keep(await work(call, request))
-        except asyncio.CancelledError:
-            self._stopped(call)
-            raise
-        except TimeoutError:
-            late = ModelTimeout(f"No answer within {self.pipeline.module_deadline_s:g} s.")
-            self._fail(call, str(late))
-        except Bb3Error as error:
-            self._fail(call, str(error))
+        deadline_s = self.pipeline.module_deadline_s
+        with Tolerated(lambda reason: self._fail(call, reason)):
+            try:
+                async with asyncio.timeout(deadline_s):
+                    call, request = await self._prepare(call, context, sampling)
+                    if known := self.recording.answer(call):
+                        return self._keep(known)
+                    self.emit(Working(step=tag))
+                    return self._keep(await work(call, request))
+            except asyncio.CancelledError:
+                self._stopped(call)
+                raise
+            except TimeoutError:
+                raise ModelTimeout(f"No answer within {deadline_s:g} s.") from None
         return None
 
     def _answered(self, call: ModuleCall, result: GenerationResult) -> ModuleCall:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from bb3.chat.state import TurnState
-from bb3.core.errors import StoreError
+from bb3.chat.tolerate import Tolerated
 from bb3.core.events import Degraded
 from bb3.core.types import Speaker, Trace, Turn, TurnStatus
 
@@ -24,12 +24,13 @@ async def keep_trace(state: TurnState, trace: Trace) -> None:
 
 
 async def _kept(state: TurnState, saving: Awaitable[None]) -> None:
-    try:
-        await saving
-    except StoreError as error:
+    def failed(reason: str) -> None:
         if not state.store_failed:
             state.store_failed = True
-            state.emit(Degraded(step="store", reason=str(error)))
+            state.emit(Degraded(step="store", reason=reason))
+
+    with Tolerated(failed):
+        await saving
 
 
 class Draft:

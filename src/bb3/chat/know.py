@@ -68,7 +68,7 @@ async def _from_search(state: TurnState) -> None:
     documents = await search(state)
     if not documents:
         return
-    context = state.context(documents=documents, earlier=state.earlier("skm"))
+    context = state.context(documents=documents, earlier=state.earlier.get("skm", ()))
     call = await state.asker.generate("skm", context)
     if state.asker.dialect.trained or (call is not None and call.edited):
         _settle(state, "skm", call.output if call is not None else "")
@@ -82,7 +82,7 @@ async def _from_memories(state: TurnState) -> None:
     memories = await recall(state)
     if not memories:
         return
-    context = state.context(memories=memories, earlier=state.earlier("mkm"))
+    context = state.context(memories=memories, earlier=state.earlier.get("mkm", ()))
     call = await state.asker.generate("mkm", context)
     if call is None:
         return
@@ -101,7 +101,7 @@ async def _from_memories(state: TurnState) -> None:
 
 
 async def _entity(state: TurnState) -> None:
-    call = await state.asker.generate("ckm", state.context(earlier=state.earlier("ckm")))
+    call = await state.asker.generate("ckm", state.context(earlier=state.earlier.get("ckm", ())))
     if call is None:
         return
     entity = call.output

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from bb3.chat.state import TurnState
-from bb3.core.errors import Bb3Error
-from bb3.core.events import Degraded, Recalled
+from bb3.core.events import Recalled
 from bb3.core.types import Memory
 
 
 async def recall(state: TurnState) -> tuple[Memory, ...]:
     """The memories available to mkm: best first for the user's message, or, for models trained
     on them so, in the order they were written."""
-    try:
+    memories: list[Memory] | None = None
+    with state.tolerate("memory"):
         memories = await state.session.book.recall(
             state.user.text,
             known=state.known,
             conversation=state.session.conversation.id,
             rng=state.rng,
         )
-    except Bb3Error as error:
-        state.emit(Degraded(step="memory", reason=str(error)))
+    if memories is None:
         return ()
     if state.asker.dialect.trained:
         order = {memory.id: place for place, memory in enumerate(state.known)}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bb3.chat.state import TurnState
-from bb3.core.errors import Bb3Error
-from bb3.core.events import Degraded, Remembered
+from bb3.core.events import Remembered
 from bb3.core.text import overlap_f1, sentences
 from bb3.core.types import MemoryOrigin, Turn
 from bb3.memory.admit import Admission
@@ -48,7 +47,8 @@ async def _admitted(state: TurnState, turn: Turn, text: str) -> bool:
     """Whether the memory is now known: written, or known before."""
     if not (await state.guard.check(text, turn.speaker.value)).safe:
         return False
-    try:
+    admission: Admission | None = None
+    with state.tolerate("memory"):
         admission = await state.session.book.remember(
             text,
             speaker=turn.speaker,
@@ -58,8 +58,7 @@ async def _admitted(state: TurnState, turn: Turn, text: str) -> bool:
             source=None if state.asker.dialect.trained else turn.text,
             person1=turn.speaker,
         )
-    except Bb3Error as error:
-        state.emit(Degraded(step="memory", reason=str(error)))
+    if admission is None:
         return True  # another wording will not mend the store
     if admission.memory is not None:
         state.written.append(admission.memory)

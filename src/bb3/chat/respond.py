@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -31,12 +31,23 @@ class Candidate:
 async def respond(state: TurnState) -> Turn:
     """Write the reply: at best the one that was asked for, then one without knowledge, at last
     a canned one. The reply that is returned has been shown, told as an event and stored."""
+    return await _in_time(state, _reply)
+
+
+async def open_conversation(state: TurnState) -> Turn:
+    """Write a first message made from memories; at last a canned one. As ``respond``."""
+    return await _in_time(state, _opening)
+
+
+async def _in_time(
+    state: TurnState, write: Callable[[TurnState, Draft], Awaitable[Turn | None]]
+) -> Turn:
+    """What was shown of a reply that is late or stopped is kept as the reply."""
     draft = Draft(state)
     try:
         async with asyncio.timeout(state.pipeline.turn_deadline_s - state.asker.elapsed_ms() / 1e3):
-            for candidates in _ways(state):
-                if reply := await _written(state, candidates, draft):
-                    return reply
+            if reply := await write(state, draft):
+                return reply
     except TimeoutError:
         reason = f"The reply was not complete within {state.pipeline.turn_deadline_s:g} s."
         state.emit(Degraded(step="turn", reason=reason))
@@ -47,6 +58,13 @@ async def respond(state: TurnState) -> Turn:
         state.reply = shown if shown.text else None
         raise
     return await _canned(state, draft)
+
+
+async def _reply(state: TurnState, draft: Draft) -> Turn | None:
+    for candidates in _ways(state):
+        if reply := await _written(state, candidates, draft):
+            return reply
+    return None
 
 
 def _ways(state: TurnState) -> list[list[Candidate]]:
@@ -192,10 +210,8 @@ async def respond_canned(state: TurnState) -> Turn:
     return await _complete(state, Draft(state), text, CANNED)
 
 
-async def open_conversation(state: TurnState) -> Turn:
-    """A first message made from memories: up to three tries for one without a speaker's label,
-    which is otherwise cut out."""
-    draft = Draft(state)
+async def _opening(state: TurnState, draft: Draft) -> Turn | None:
+    """Up to three tries for a message without a speaker's label, which is otherwise cut out."""
     text = ""
     for attempt in range(3):
         context = Context(memories=state.known, persona=state.session.persona)
@@ -210,10 +226,9 @@ async def open_conversation(state: TurnState) -> Turn:
         text = text.replace(label, " ")
     text = " ".join(text.split())
     if not text:
-        return await _canned(state, draft)
+        return None
     call = replace(state.asker.calls[-1], output=text)
-    reply = await _streamed(state, _already(call), draft)
-    return reply or await _canned(state, draft)
+    return await _streamed(state, _already(call), draft)
 
 
 _LABELS = ("Person 1:", "Person 2:", "Person 1", "Person 2")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bb3.chat.state import TurnState
-from bb3.core.errors import Bb3Error
-from bb3.core.events import Degraded, Documents, Query, Working
+from bb3.core.events import Documents, Query, Working
 from bb3.core.text import content_words, words
 from bb3.core.types import Document
 
@@ -59,8 +58,6 @@ async def _documents(state: TurnState, query: str) -> tuple[Document, ...] | Non
     if state.search is None:
         return None
     state.emit(Working(step="search"))
-    try:
+    with state.tolerate("search"):
         return tuple(await state.search.search(query, state.pipeline.documents))
-    except Bb3Error as error:
-        state.emit(Degraded(step="search", reason=str(error)))
-        return None
+    return None

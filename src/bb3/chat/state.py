@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from bb3.chat.ask import Asker
 from bb3.chat.pipeline import Pipeline
 from bb3.chat.replay import Recording
-from bb3.core.events import Done, Event, Token, Working
+from bb3.chat.tolerate import Tolerated
+from bb3.core.events import Degraded, Done, Event, Token, Working
 from bb3.core.ports import SearchProvider, Store
 from bb3.core.types import Conversation, Document, Memory, Turn
 from bb3.memory.book import MemoryBook
@@ -57,6 +58,8 @@ class TurnState:
     """The bot is to begin: the user's message is no part of the conversation."""
     known: tuple[Memory, ...] = ()
     history: tuple[Turn, ...] = ()
+    earlier: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the knowledge modules answered on earlier turns, by tag."""
     query: str = ""
     documents: tuple[Document, ...] = ()
     recalled: tuple[Memory, ...] = ()
@@ -79,6 +82,10 @@ class TurnState:
             self.told.append(event)
         self.send(event)
 
+    def tolerate(self, step: str) -> Tolerated:
+        """Around a part that may fail: the turn is told, and goes on after the block."""
+        return Tolerated(lambda reason: self.emit(Degraded(step=step, reason=reason)))
+
     @property
     def rng(self) -> random.Random:
         """Dice that fall the same way when the turn is run again."""
@@ -99,10 +106,6 @@ class TurnState:
             style=self.pipeline.style,
         )
         return replace(base, **fields)  # type: ignore[arg-type]
-
-    def earlier(self, tag: str) -> tuple[str, ...]:
-        """What the module answered on earlier turns."""
-        return tuple(self.session.earlier.get(tag, ()))
 
 
 def recent(turns: tuple[Turn, ...], window: int) -> tuple[Turn, ...]:

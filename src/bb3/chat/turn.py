@@ -20,7 +20,6 @@ from bb3.chat.know import know
 from bb3.chat.remember import remember
 from bb3.chat.respond import CANNED, open_conversation, respond, respond_canned
 from bb3.chat.state import TurnState, recent
-from bb3.core.errors import Bb3Error
 from bb3.core.events import Blocked, Degraded, Done, event_data
 from bb3.core.types import Memory, Trace, TurnStatus
 
@@ -47,6 +46,7 @@ async def _reply(state: TurnState) -> None:
     session = state.session
     session.turns = list(recent(tuple(session.turns), state.pipeline.window))
     state.history = tuple(session.turns)
+    state.earlier = {tag: tuple(texts) for tag, texts in session.earlier.items()}
     state.known = await _known(state)
 
     if state.pipeline.opening and state.user.text == OPENING:
@@ -74,11 +74,9 @@ async def _reply(state: TurnState) -> None:
 async def _known(state: TurnState) -> tuple[Memory, ...]:
     if state.recording.trace is not None:
         return state.recording.trace.memories
-    try:
+    with state.tolerate("memory"):
         return tuple(await state.session.book.known())
-    except Bb3Error as error:
-        state.emit(Degraded(step="memory", reason=str(error)))
-        return ()
+    return ()
 
 
 async def _remember(state: TurnState) -> None:
@@ -87,10 +85,8 @@ async def _remember(state: TurnState) -> None:
         return
     if state.memorable:
         await remember(state, state.reply if state.replied_by != CANNED else None)
-    try:
+    with state.tolerate("memory"):
         await state.session.book.used([memory.id for memory in state.used])
-    except Bb3Error as error:
-        state.emit(Degraded(step="memory", reason=str(error)))
 
 
 def _trace(state: TurnState) -> Trace:
@@ -100,6 +96,8 @@ def _trace(state: TurnState) -> Trace:
         reply=state.reply,
         history=state.history,
         memories=state.known,
+        earlier=state.earlier,
+        persona=state.session.persona,
         calls=tuple(state.asker.calls),
         query=state.query,
         documents=state.documents,

@@ -92,7 +92,9 @@ async def _build(
         progress = Progress(what=f"indexing into {name}", unit="documents", report=report)
         local = await LocalIndex.create(where, attribution=attribution)
         try:
-            changes = await local.add(documents, progress, prune=prune)
+            changes = await local.add(
+                documents, progress, prune=lambda: prune and not sources.unreadable
+            )
             stats = await local.stats()
         except asyncio.CancelledError:
             errors.print(
@@ -110,6 +112,7 @@ async def _build(
                 "path": str(where),
                 **asdict(changes),
                 "skipped": sources.skipped_count,
+                "unreadable": sources.unreadable,
                 "undecodable": sources.replaced,
                 "reasons": [asdict(skipped) for skipped in sources.skipped],
                 "documents": stats.documents,
@@ -123,6 +126,8 @@ async def _build(
         f"{progress.done / max(seconds, 1e-9):,.0f} documents/s.")  # fmt: skip
     for line in _reasons(sources):
         say(line)
+    if prune and sources.unreadable:
+        say("Nothing was removed: what could not be read may still be there.")
     say(f"The index {name} has {stats.documents:,} documents ({size(stats.bytes)}). Try it:")
     say(f"  bb3 search --search local:{name} YOUR QUESTION")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bb3.app.build import EMBEDDER, Parts, prepare
-from bb3.app.searches import DEMO_CORPUS, DEMO_INDEX
+from bb3.app.searches import DEMO_CORPUS, DEMO_INDEX, searches
 from bb3.assets.index import redacted
 from bb3.assets.pull import Puller
 from bb3.assets.registry import (
@@ -126,7 +126,7 @@ def needed(parts: Parts) -> list[Asset]:
     settings = parts.settings
     names = [settings.model] if settings.model in parts.registry else []
     names += EMBEDDER
-    if settings.search in ("local", f"local:{DEMO_INDEX}"):
+    if {"local", f"local:{DEMO_INDEX}"} & set(searches(settings)):
         names.append(DEMO_CORPUS)
     return [parts.registry.find(name) for name in names]
 

@@ -19,6 +19,7 @@ from bb3.core.errors import UsageError
 from bb3.core.ports import SearchProvider
 from bb3.core.types import Document
 from bb3.search.local import LocalIndex
+from bb3.search.wrappers import FallbackSearch
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -102,6 +103,8 @@ async def attribution(provider: SearchProvider) -> str:
     """Whose texts an index holds; empty where nothing is known."""
     if isinstance(provider, CutSearch):
         return await attribution(provider.provider)
+    if isinstance(provider, FallbackSearch):
+        return " ".join(filter(None, [await attribution(each) for each in provider.providers]))
     return (await provider.stats()).attribution if isinstance(provider, LocalIndex) else ""
 
 

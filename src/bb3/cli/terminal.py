@@ -17,6 +17,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -108,7 +109,8 @@ def progress_bars() -> Iterator[Callable[[Progress], None]]:
     bytes_bars = Bars(TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
                       TimeRemainingColumn(), console=errors, transient=True)  # fmt: skip
     count_bars = Bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                      TimeRemainingColumn(), console=errors, transient=True)  # fmt: skip
+                      TaskProgressColumn(show_speed=True), TimeRemainingColumn(),
+                      console=errors, transient=True)  # fmt: skip
     tasks: dict[str, TaskID] = {}
     running: list[Bars] = []
 
@@ -131,7 +133,16 @@ def progress_bars() -> Iterator[Callable[[Progress], None]]:
             bars.stop()
 
 
+class _OneLine(logging.Formatter):
+    """The message without a traceback: that of a failed part goes into the turn's events."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage()
+
+
 def quiet_logs() -> None:
     """Warnings as single lines on stderr; what libraries chat about is left out."""
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
     logging.getLogger("bb3").setLevel(logging.WARNING)

@@ -275,7 +275,8 @@ class Store(Protocol):
     async def add_memory(
         self, user: str, memory: Memory, *, supersedes: Sequence[int] = ()
     ) -> Memory:
-        """Store a memory, mark the given ones as replaced by it; returns it with its id."""
+        """Store a memory, mark the given ones as replaced by it; returns it with its id. When the
+        same speaker's same words are current already, those are returned and nothing changes."""
         ...
 
     async def edit_memory(

@@ -158,6 +158,8 @@ class Trace:
     Attributes:
         history: the turns before ``user``, oldest first, as the modules saw them.
         memories: the memories known when the turn began.
+        earlier: what the knowledge modules had answered before, by tag, oldest first.
+        persona: the lines about the bot.
         query, documents: the search that was made, if any.
         recalled, written: texts of the memories that were used, and that were added.
         pipeline: the pipeline's settings in force (``bb3.chat.pipeline``), as plain data.
@@ -172,6 +174,8 @@ class Trace:
     id: str = field(default_factory=new_id)
     history: tuple[Turn, ...] = ()
     memories: tuple[Memory, ...] = ()
+    earlier: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    persona: tuple[str, ...] = ()
     calls: tuple[ModuleCall, ...] = ()
     query: str = ""
     documents: tuple[Document, ...] = ()

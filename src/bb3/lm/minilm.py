@@ -20,6 +20,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
     InvalidGraph,
     InvalidProtobuf,
     NoSuchFile,
+    RuntimeException,
 )
 from tokenizers import Tokenizer
 
@@ -90,7 +91,7 @@ class MiniLMEmbedder:
         feed = {name: value for name, value in feed.items() if name in self._inputs}
         try:
             layer = self._session.run(None, feed)[0]  # (n, tokens, dim)
-        except (Fail, InvalidArgument) as error:
+        except (Fail, InvalidArgument, RuntimeException) as error:
             raise ModelError(f"{self.name} cannot encode: {error}") from error
         weights = mask[..., None].astype(np.float32)
         mean = (layer * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)

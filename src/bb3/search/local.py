@@ -104,7 +104,7 @@ class LocalIndex:
         documents: Iterable[Document],
         progress: Progress | None = None,
         *,
-        prune: bool = False,
+        prune: bool | Callable[[], bool] = False,
     ) -> Changes:
         """Add documents; those already there unchanged cost next to nothing.
 
@@ -114,7 +114,8 @@ class LocalIndex:
 
         Args:
             progress: advanced by one a document.
-            prune: afterwards remove what is in the index but not among ``documents``.
+            prune: whether to remove, afterwards, what is in the index but not among ``documents``;
+                a function is asked then.
         """
         source = iter(documents)
         changes = Changes()
@@ -125,7 +126,7 @@ class LocalIndex:
             seen |= keys
             if progress is not None:
                 progress.advance(len(batch))
-        if prune:
+        if prune() if callable(prune) else prune:
             gone = await self._run(lambda: self._file.remove(self._file.keys() - seen))
             changes += Changes(removed=gone)
         if changes.added or changes.changed or changes.removed:

@@ -46,7 +46,8 @@ class Sources:
     """Documents of the named files, and of the folders below the named folders.
 
     Iterate it once; then ``skipped`` says what was left out and why, ``skipped_count`` how much,
-    and ``replaced`` how many undecodable characters became "�".
+    ``unreadable`` how much of it is there but could not be read, and ``replaced`` how many
+    undecodable characters became "�".
 
     Hidden files, binary files, links to folders and files of other kinds are left out of folders; a
     file named itself is read as text whatever it is called, if it is text. Raises UsageError for
@@ -58,6 +59,7 @@ class Sources:
     ) -> None:
         self.skipped: list[Skipped] = []
         self.skipped_count = 0
+        self.unreadable = 0
         self.replaced = 0
         self._paths = [Path(path) for path in paths]
         self._max_file_bytes = max_file_bytes
@@ -81,9 +83,13 @@ class Sources:
         if len(self.skipped) < MAX_SKIPPED:
             self.skipped.append(Skipped(str(where), why))
 
+    def _fail(self, where: Path | str, error: OSError) -> None:
+        self.unreadable += 1
+        self._skip(where, f"unreadable: {error.strerror or error}")
+
     def _walk(self, folder: Path) -> Iterator[Path]:
         """Files below a folder in the order of their names; links to folders are not followed."""
-        walk = os.walk(folder, onerror=lambda e: self._skip(str(e.filename), f"unreadable: {e}"))
+        walk = os.walk(folder, onerror=lambda e: self._fail(str(e.filename), e))
         for place, folders, files in walk:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
@@ -103,7 +109,7 @@ class Sources:
             else:
                 yield self._document(path, kind)
         except OSError as error:
-            self._skip(path, f"unreadable: {error.strerror or error}")
+            self._fail(path, error)
         except (ValueError, SearchError) as error:
             self._skip(path, str(error))
 

@@ -68,11 +68,11 @@ class FallbackSearch:
 
     def __init__(self, providers: Sequence[SearchProvider]) -> None:
         self.name = "+".join(provider.name for provider in providers)
-        self._providers = tuple(providers)
+        self.providers = tuple(providers)
 
     async def search(self, query: str, k: int) -> list[Document]:
         failures: list[SearchError] = []
-        for provider in self._providers:
+        for provider in self.providers:
             try:
                 documents = await provider.search(query, k)
             except SearchError as error:
@@ -81,12 +81,12 @@ class FallbackSearch:
                 continue
             if documents:
                 return documents
-        if failures and len(failures) == len(self._providers):
+        if failures and len(failures) == len(self.providers):
             raise SearchError(" ".join(str(error) for error in failures)) from failures[-1]
         return []
 
     async def aclose(self) -> None:
-        for provider in self._providers:
+        for provider in self.providers:
             await provider.aclose()
 
 

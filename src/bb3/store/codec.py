@@ -80,6 +80,8 @@ def _value(hint: Any, data: Any) -> Any:
             return None
         (hint,) = (arm for arm in get_args(hint) if arm is not NoneType)
         return _value(hint, data)
+    if origin is Mapping:
+        return {key: _value(get_args(hint)[1], item) for key, item in data.items()}
     if origin is tuple:
         return tuple(_value(get_args(hint)[0], item) for item in data)
     if hint is float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bb3.core.types import Memory, MemoryOrigin, Speaker, Vector, now
@@ -26,7 +26,18 @@ async def of_user(session: AsyncSession, user: str, *, superseded: bool = False)
 async def add(
     session: AsyncSession, user: str, memory: Memory, supersedes: Sequence[int] = ()
 ) -> Memory:
-    """Store a memory and mark those it replaces."""
+    """Store a memory and mark those it replaces. What another process has just written, word
+    for word, is not written twice."""
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(user))))
+    same = select(MemoryRow).where(
+        MemoryRow.user == user,
+        MemoryRow.speaker == memory.speaker.value,
+        MemoryRow.text == memory.text,
+        MemoryRow.superseded_by.is_(None),
+    )
+    if written := await session.scalar(same.limit(1)):
+        return _memory(written)
     row = MemoryRow(
         user=user,
         speaker=memory.speaker.value,
