@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bb3.core.errors import AssetError
-from bb3.lm.gguf import read_gguf
+from bb3.lm.gguf import GgufInfo, read_gguf
 
 
 def string(text: str) -> bytes:
@@ -12,12 +12,29 @@ def string(text: str) -> bytes:
     return struct.pack("<Q", len(data)) + data
 
 
-def gguf(*, version: int = 3, tensors: int = 1, pairs: int = 1, kind: int = 0) -> bytes:
+TEXT, NUMBER, SIGNED, ARRAY = 8, 4, 5, 9
+
+
+def gguf(
+    *, version: int = 3, tensors: int = 1, pairs: int = 1, shape=(8,), more=b"", more_pairs: int = 0
+) -> bytes:
     """A tiny file: one key, one float32 tensor of 8."""
-    head = b"GGUF" + struct.pack("<IQQ", version, tensors, pairs)
-    head += string("general.architecture") + struct.pack("<I", 8) + string("tiny")
-    head += string("weight") + struct.pack("<IQIQ", 1, 8, kind, 0)
+    head = b"GGUF" + struct.pack("<IQQ", version, tensors, pairs + more_pairs)
+    head += string("general.architecture") + struct.pack("<I", TEXT) + string("tiny") + more
+    head += string("weight") + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, 0)
     return head + bytes(-len(head) % 32) + bytes(32)
+
+
+def pair(name: str, kind: int, value: bytes) -> dict[str, object]:
+    return {"more": string(name) + struct.pack("<I", kind) + value, "more_pairs": 1}
+
+
+def array(kind: int, *values: bytes) -> bytes:
+    return struct.pack("<IQ", kind, len(values)) + b"".join(values)
+
+
+def number(value: int) -> bytes:
+    return struct.pack("<i", value)
 
 
 def read(tmp_path: Path, content: bytes):
@@ -36,10 +53,47 @@ def test_reads_a_model(smollm_path):
 
 def test_reads_a_small_file(tmp_path):
     info = read(tmp_path, gguf())
-    assert info.metadata == {"general.architecture": "tiny"}
     assert info.trained_context == 0
     assert not info.has_chat_template
     assert info.special_tokens == ()
+
+
+def test_reads_what_the_file_says_of_itself(tmp_path):
+    known = {
+        "tiny.context_length": (NUMBER, number(512)),
+        "general.alignment": (NUMBER, number(64)),
+        "tokenizer.chat_template": (TEXT, string("{{ x }}")),
+        "tokenizer.ggml.tokens": (ARRAY, array(TEXT, string("a"), string("<|x|>"), string(" "))),
+        "tokenizer.ggml.token_type": (ARRAY, array(SIGNED, number(1), number(3), number(3))),
+    }
+    more = b"".join(string(n) + struct.pack("<I", kind) + v for n, (kind, v) in known.items())
+    info = read(tmp_path, gguf(more=more, more_pairs=len(known)) + bytes(64))
+    assert info == GgufInfo(
+        tensors=1, trained_context=512, has_chat_template=True, special_tokens=("<|x|>",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (pair("general.alignment", ARRAY, array(NUMBER, number(32))), "general.alignment"),
+        (pair("general.alignment", TEXT, string("32")), "general.alignment"),
+        (pair("general.alignment", NUMBER, number(0)), "general.alignment"),
+        (pair("general.alignment", SIGNED, number(-32)), "general.alignment"),
+        (pair("tiny.context_length", TEXT, string("long")), "tiny.context_length"),
+        (pair("tiny.context_length", SIGNED, number(-1)), "tiny.context_length"),
+        (pair("general.architecture", ARRAY, array(TEXT)), "general.architecture"),
+        (pair("tokenizer.chat_template", NUMBER, number(1)), "tokenizer.chat_template"),
+        (pair("tokenizer.ggml.tokens", NUMBER, number(1)), "tokenizer.ggml.tokens"),
+        (pair("tokenizer.ggml.tokens", ARRAY, array(NUMBER, number(1))), "tokenizer.ggml.tokens"),
+        (pair("tokenizer.ggml.token_type", TEXT, string("3")), "tokenizer.ggml.token_type"),
+        ({"shape": (2,) * 5}, "5 dimensions"),
+        ({"shape": (1 << 63,) * 20_000}, "20000 dimensions"),
+    ],
+)
+def test_refuses_fields_of_another_type(tmp_path, fields, said):
+    with pytest.raises(AssetError, match=said):
+        read(tmp_path, gguf(**fields))
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,16 @@ Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from bb3.core.errors import AssetError
+
+T = TypeVar("T")
 
 _SCALARS = {
     0: "B",
@@ -38,41 +41,25 @@ _BLOCKS = {
 
 _MOST_ENTRIES = 1 << 20
 _LONGEST_STRING = 1 << 26
+_MOST_DIMENSIONS = 4  # ggml's own limit
 _SPECIAL_TOKEN_TYPES = (3, 4)  # control, user defined
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GgufInfo:
     """What a GGUF file says of itself.
 
     Attributes:
-        metadata: its key-value pairs.
         tensors: how many tensors it holds.
+        trained_context: tokens of context the model was trained on; 0 when it does not say.
+        has_chat_template: it brings the words of a chat.
+        special_tokens: texts of the tokens that structure a prompt, such as ``<|im_end|>``.
     """
 
-    metadata: Mapping[str, Any]
     tensors: int
-
-    @property
-    def trained_context(self) -> int:
-        """Tokens of context the model was trained on; 0 when the file does not say."""
-        architecture = self.metadata.get("general.architecture", "")
-        return int(self.metadata.get(f"{architecture}.context_length", 0))
-
-    @property
-    def has_chat_template(self) -> bool:
-        return bool(self.metadata.get("tokenizer.chat_template"))
-
-    @property
-    def special_tokens(self) -> tuple[str, ...]:
-        """Texts of the tokens that structure a prompt, such as ``<|im_end|>``."""
-        tokens = self.metadata.get("tokenizer.ggml.tokens", ())
-        types = self.metadata.get("tokenizer.ggml.token_type", ())
-        return tuple(
-            token
-            for token, kind in zip(tokens, types, strict=False)
-            if kind in _SPECIAL_TOKEN_TYPES and token.strip()
-        )
+    trained_context: int
+    has_chat_template: bool
+    special_tokens: tuple[str, ...]
 
 
 class _Reader:
@@ -128,7 +115,7 @@ def read_gguf(path: Path) -> GgufInfo:
         ) from None
     except OSError as error:
         raise AssetError(f"The model file {path} cannot be read: {error.strerror}.") from error
-    except (EOFError, ValueError, KeyError, struct.error, RecursionError) as error:
+    except (EOFError, TypeError, ValueError, KeyError, struct.error, RecursionError) as error:
         reason = f"unknown value type {error}" if isinstance(error, KeyError) else error
         raise AssetError(
             f"The model file {path} is damaged or not GGUF: {reason}.",
@@ -149,21 +136,53 @@ def _read(file: BinaryIO, size: int) -> GgufInfo:
     end = 0
     for _ in range(n_tensors):
         end = max(end, _tensor_end(reader))
-    alignment = int(metadata.get("general.alignment", 32)) or 32
+    if not n_tensors:
+        raise ValueError("it holds no tensors")
+    alignment = _field(metadata, "general.alignment", 32)
+    if alignment < 1:
+        raise ValueError(f"its general.alignment is {alignment}")
     begin = -(-file.tell() // alignment) * alignment
     if size < begin + end:
         raise ValueError(f"it has {size} bytes of the {begin + end} that its tensors take")
-    if not n_tensors:
-        raise ValueError("it holds no tensors")
-    return GgufInfo(metadata=metadata, tensors=n_tensors)
+    return _info(metadata, n_tensors)
+
+
+def _info(metadata: Mapping[str, Any], n_tensors: int) -> GgufInfo:
+    architecture = _field(metadata, "general.architecture", "")
+    context = _field(metadata, f"{architecture}.context_length", 0)
+    if context < 0:
+        raise ValueError(f"its {architecture}.context_length is {context}")
+    tokens: tuple[Any, ...] = _field(metadata, "tokenizer.ggml.tokens", ())
+    if not all(isinstance(token, str) for token in tokens):
+        raise TypeError("its tokenizer.ggml.tokens are no texts")
+    types: tuple[Any, ...] = _field(metadata, "tokenizer.ggml.token_type", ())
+    return GgufInfo(
+        tensors=n_tensors,
+        trained_context=context,
+        has_chat_template=bool(_field(metadata, "tokenizer.chat_template", "")),
+        special_tokens=tuple(
+            token
+            for token, kind in zip(tokens, types, strict=False)
+            if kind in _SPECIAL_TOKEN_TYPES and token.strip()
+        ),
+    )
+
+
+def _field(metadata: Mapping[str, Any], name: str, default: T) -> T:
+    """A value of the default's type. Raises TypeError when the file has one of another."""
+    value = metadata.get(name, default)
+    if not isinstance(value, type(default)):
+        raise TypeError(f"its {name} is of the type {type(value).__name__}")
+    return value
 
 
 def _tensor_end(reader: _Reader) -> int:
     """Offset of the first byte after a tensor, relative to the first tensor."""
     reader.string()
-    elements = 1
-    for _ in range(reader.unpack("I")):
-        elements *= int(reader.unpack("Q"))
+    dimensions = int(reader.unpack("I"))
+    if dimensions > _MOST_DIMENSIONS:
+        raise ValueError(f"one of its tensors has {dimensions} dimensions")
+    elements = math.prod(int(reader.unpack("Q")) for _ in range(dimensions))
     kind, offset = reader.unpack("I"), int(reader.unpack("Q"))
     per_block, block_bytes = _BLOCKS.get(kind, (0, 0))
     return offset + (elements // per_block * block_bytes if per_block else 0)
