@@ -5,7 +5,7 @@ import time
 import pytest
 
 from bb3.core.errors import ModelError, ModelTimeout, UsageError
-from bb3.lm.http import Endpoint
+from bb3.lm.http import Endpoint, sent_events
 from tests.lm.conftest import API_KEY, response, serve, sse
 
 
@@ -59,7 +59,7 @@ async def test_retries_stay_within_the_deadline():
         endpoint = Endpoint(server.url, retries=9)
         begun = time.monotonic()
         with pytest.raises(ModelError, match="429"):
-            await endpoint.post("/a", {}, deadline_s=1)
+            await endpoint.post("/a", {}, until=endpoint.until(1))
         assert time.monotonic() - begun < 1
         await endpoint.aclose()
 
@@ -79,13 +79,13 @@ async def test_a_silent_server_times_out():
     async with serve(lambda n, request: b"hang") as server:
         endpoint = Endpoint(server.url)
         with pytest.raises(ModelTimeout):
-            await endpoint.post("/a", {}, deadline_s=0.1)
+            await endpoint.post("/a", {}, until=endpoint.until(0.1))
         with pytest.raises(ModelTimeout):
-            async for _ in endpoint.events("/a", {}, deadline_s=0.1):
+            async for _ in endpoint.events("/a", {}, until=endpoint.until(0.1)):
                 pass
         silent = Endpoint(server.url, timeout_s=0.1)
         with pytest.raises(ModelTimeout):
-            await silent.post("/a", {}, deadline_s=5)
+            await silent.post("/a", {}, until=silent.until(5))
         await endpoint.aclose()
         await silent.aclose()
 
@@ -128,6 +128,50 @@ async def test_events_come_one_by_one():
         with pytest.raises(ModelError, match="no JSON"):
             [event async for event in endpoint.events("/a", {})]
         await endpoint.aclose()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        'data:{"n": "a b"}\n\ndata:[DONE]\n\n',
+        'data: {"n": "a b"}\r\n\r\ndata: [DONE] \r\n\r\n',
+        'data: {"n": "a b"}\r\rdata: [DONE]\r\r',
+        ': a comment\n\ndata: {"n":\ndata:  "a b"\ndata\ndata:}\n\n: another\n\ndata: [DONE]\n\n',
+        'event: word\nid: 7\nretry: 10\ndata: {"n": "a b"}\n\n',
+        '\ufeffdata: {"n": "a b"}\n\n\n\n',
+        'data: {"n": "a b"}',
+        "",
+    ],
+)
+async def test_events_in_all_their_forms(sent):
+    """https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    content = response(sent.encode(), kind="text/event-stream")
+    async with serve(lambda n, request: content) as server:
+        endpoint = Endpoint(server.url)
+        wanted = [{"n": "a b"}] if sent else []
+        assert [event async for event in endpoint.events("/a", {})] == wanted
+        await endpoint.aclose()
+
+
+async def test_an_event_breaks_only_at_the_ends_of_lines():
+    """JSON leaves other characters at which texts are broken as they are."""
+    text = "a\u2028b\x85c"
+    content = response(f'data: {{"n": "{text}"}}\n\n'.encode(), kind="text/event-stream")
+    async with serve(lambda n, request: content) as server:
+        endpoint = Endpoint(server.url)
+        assert [event async for event in endpoint.events("/a", {})] == [{"n": text}]
+        await endpoint.aclose()
+
+
+async def test_events_however_they_are_cut():
+    whole = 'data: {"n": "ö"}\r\n\r\ndata: {"n":\r\ndata: 2}\r\n\r\n'.encode()
+    for size in range(1, len(whole)):
+
+        async def pieces(size=size):
+            for start in range(0, len(whole), size):
+                yield whole[start : start + size]
+
+        assert [data async for data in sent_events(pieces())] == ['{"n": "ö"}', '{"n":\n2}']
 
 
 async def test_a_connection_that_breaks_in_the_middle():

@@ -312,3 +312,56 @@ async def test_asks_once_what_the_server_is_but_again_after_a_failure():
         asked = [request["path"] for request in server.requests]
         assert asked.count("/v1/models") == 2
         await model.aclose()
+
+
+# --- deadlines --------------------------------------------------------------------------------
+
+
+async def test_waiting_for_a_place_counts():
+    def handler(n, request):
+        return listed("someone") if request["path"] == "/v1/models" else b"hang"
+
+    async with serve(handler) as server:
+        model = OpenAIModel(server.url, concurrency=1)
+        await model.probe()
+        long = asyncio.ensure_future(model.generate([ask(deadline_s=0.8)]))
+        while len(server.requests) < 2:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(0.5):
+            with pytest.raises(ModelTimeout):
+                await model.generate([ask(deadline_s=0.1)])
+        with pytest.raises(ModelTimeout):
+            await long
+        await model.aclose()
+
+
+@pytest.mark.parametrize("silent", ["/v1/models", "/apply-template", "/tokenize"])
+async def test_a_server_that_falls_silent_before_the_answer(silent):
+    def handler(n, request):
+        if request["path"] == silent:
+            return b"hang"
+        return response({"prompt": "a"}) if "template" in request["path"] else listed("llamacpp")
+
+    async with serve(handler) as server:
+        model = OpenAIModel(server.url, timeout_s=2)
+        async with asyncio.timeout(1):
+            with pytest.raises(ModelTimeout):
+                await model.score(ask(CHAT, deadline_s=0.1), [" yes"])
+        await model.aclose()
+
+
+async def test_one_deadline_for_all_requests_of_a_call():
+    """Five requests of a tenth of a second each do not fit into a quarter of one."""
+
+    async def answer(reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        await asyncio.sleep(0.1)
+        writer.write(listed("llamacpp") if "/v1/models" in head else response({"tokens": [1, 2]}))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    model = OpenAIModel(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    with pytest.raises(ModelTimeout):
+        await model.score(ask(deadline_s=0.25), [" yes", " no"])
+    await model.aclose()
+    server.close()

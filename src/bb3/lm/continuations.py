@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from bb3.core.ports import Message, Prompt
@@ -17,6 +17,22 @@ def extended(prompt: Prompt, text: str) -> Prompt:
         last = replace(last, content=last.content + text)
         return replace(prompt, messages=(*before, last))
     return replace(prompt, messages=(*prompt.messages, Message(role="assistant", content=text)))
+
+
+async def joined(
+    tokens_of: Callable[[Prompt], Awaitable[list[int]]],
+    prompt: Prompt,
+    continuations: Sequence[str],
+) -> tuple[list[int], list[list[int]], int]:
+    """The prompt's tokens, those of the prompt with each continuation, and how many all share.
+
+    Where a continuation's first letters melt into one token with the prompt's last, less than the
+    prompt is shared: what comes after counts for all continuations, so that their log-probabilities
+    stay comparable.
+    """
+    given = await tokens_of(prompt)
+    whole = [await tokens_of(extended(prompt, text)) for text in continuations]
+    return given, whole, min((common_prefix(given, tokens) for tokens in whole), default=0)
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

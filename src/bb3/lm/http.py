@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import io
 import json
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -69,38 +71,57 @@ class Endpoint:
             transport=transport,
         )
 
-    async def get(self, path: str, *, deadline_s: float | None = None) -> Any:
-        """The JSON at a path."""
-        return await self._whole("GET", path, None, deadline_s)
+    def until(self, deadline_s: float | None) -> float:
+        """When a call that begins now must be over, by the loop's clock. What takes several
+        requests gives this time to each of them.
+        """
+        longest = self.timeout_s if deadline_s is None else deadline_s
+        return asyncio.get_running_loop().time() + longest
 
-    async def post(
-        self, path: str, body: dict[str, Any], *, deadline_s: float | None = None
-    ) -> Any:
+    async def get(self, path: str, *, until: float | None = None) -> Any:
+        """The JSON at a path."""
+        return await self._whole("GET", path, None, until)
+
+    async def post(self, path: str, body: dict[str, Any], *, until: float | None = None) -> Any:
         """The JSON answer to a body. Raises ModelError, ModelTimeout."""
-        return await self._whole("POST", path, body, deadline_s)
+        return await self._whole("POST", path, body, until)
 
     async def events(
-        self, path: str, body: dict[str, Any], *, deadline_s: float | None = None
+        self, path: str, body: dict[str, Any], *, until: float | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Server-sent events of an answer. Closing the generator closes the connection."""
-        until = self._until(deadline_s)
-        lines: AsyncGenerator[str, None]
-        async with self._places, self._in_time(until):
+        until = until or self.until(None)
+        async with self.in_time(until), self._places:
             response = await self._answer("POST", path, body, until)
         try:
-            lines = self._lines(response)
+            sent = sent_events(self._pieces(response))
             while True:
-                async with self._in_time(until):
-                    line = await anext(lines, None)
-                if line is None or line == "data: [DONE]":
+                async with self.in_time(until):
+                    data = await anext(sent, "[DONE]")
+                if data.strip() == "[DONE]":
                     return
-                if line.startswith(("data:", "error:")):
-                    event = self._parsed(line.partition(":")[2], path)
-                    if not isinstance(event, dict) or event.get("error"):
-                        raise self._failed(path, f"reports {_reason(event)}")
-                    yield event
+                event = self._parsed(data, path)
+                if not isinstance(event, dict) or event.get("error"):
+                    raise self._failed(path, f"reports {_reason(event)}")
+                yield event
         finally:
             await response.aclose()
+
+    @asynccontextmanager
+    async def in_time(self, until: float) -> AsyncGenerator[None, None]:
+        """Limits what is done within; what goes wrong with the connection is a ModelError."""
+        try:
+            async with asyncio.timeout_at(until):
+                yield
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise ModelTimeout(
+                f"{self.url} did not answer in time.",
+                remedy="Give the module a longer deadline, or look how busy the server is.",
+            ) from error
+        except httpx.HTTPError as error:
+            raise ModelError(
+                f"The connection to {self.url} broke: {error or type(error).__name__}."
+            ) from error
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -108,10 +129,10 @@ class Endpoint:
     # --- how ----------------------------------------------------------------------------------
 
     async def _whole(
-        self, method: str, path: str, body: dict[str, Any] | None, deadline_s: float | None
+        self, method: str, path: str, body: dict[str, Any] | None, until: float | None
     ) -> Any:
-        until = self._until(deadline_s)
-        async with self._in_time(until), self._places:
+        until = until or self.until(None)
+        async with self.in_time(until), self._places:
             response = await self._answer(method, path, body, until)
             try:
                 return self._parsed(await self._read(response), path)
@@ -146,20 +167,15 @@ class Endpoint:
         raise AssertionError("unreachable")
 
     async def _read(self, response: httpx.Response) -> bytes:
-        content = bytearray()
-        async for piece in response.aiter_bytes():
-            content += piece
-            if len(content) > self.max_bytes:
-                raise self._failed(response.url.path, f"answers more than {self.max_bytes} bytes")
-        return bytes(content)
+        return b"".join([piece async for piece in self._pieces(response)])
 
-    async def _lines(self, response: httpx.Response) -> AsyncGenerator[str, None]:
+    async def _pieces(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         size = 0
-        async for line in response.aiter_lines():
-            size += len(line)
+        async for piece in response.aiter_bytes():
+            size += len(piece)
             if size > self.max_bytes:
                 raise self._failed(response.url.path, f"answers more than {self.max_bytes} bytes")
-            yield line
+            yield piece
 
     def _parsed(self, content: bytes | str, path: str) -> Any:
         try:
@@ -167,29 +183,44 @@ class Endpoint:
         except (ValueError, RecursionError) as error:
             raise self._failed(path, f"answers no JSON: {_reason(content)}") from error
 
-    def _until(self, deadline_s: float | None) -> float:
-        return asyncio.get_running_loop().time() + (deadline_s or self.timeout_s)
-
-    @asynccontextmanager
-    async def _in_time(self, until: float) -> AsyncGenerator[None, None]:
-        try:
-            async with asyncio.timeout_at(until):
-                yield
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise ModelTimeout(
-                f"{self.url} did not answer in time.",
-                remedy="Give the module a longer deadline, or look how busy the server is.",
-            ) from error
-        except httpx.HTTPError as error:
-            raise ModelError(
-                f"The connection to {self.url} broke: {error or type(error).__name__}."
-            ) from error
-
     def _failed(self, path: str, what: str) -> ModelError:
         return ModelError(
             f"{self.url}/{path.lstrip('/')} {what}.",
             remedy="Check the address and that the server runs this model.",
         )
+
+
+async def sent_events(pieces: AsyncIterable[bytes]) -> AsyncGenerator[str, None]:
+    """The data of server-sent events, also of a last one that no empty line ends.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html; comments and other fields are
+    passed over, but for ``error``, in which older servers of llama.cpp say what went wrong.
+    """
+    data: list[str] = []
+    async for line in _lines(pieces):
+        name, _, value = line.partition(":")
+        if name in ("data", "error"):
+            data.append(value.removeprefix(" "))
+        elif not line and data:
+            yield "\n".join(data)
+            data = []
+    if data:
+        yield "\n".join(data)
+
+
+async def _lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[str, None]:
+    """Lines as events have them: httpx also breaks at characters that JSON leaves as they are."""
+    decoder = io.IncrementalNewlineDecoder(
+        codecs.getincrementaldecoder("utf-8-sig")("replace"), translate=True
+    )
+    begun = ""
+    async for piece in pieces:
+        first, *more = decoder.decode(piece).split("\n")
+        begun += first
+        for text in more:
+            yield begun
+            begun = text
+    yield begun + decoder.decode(b"", final=True)
 
 
 def encoded(body: Any) -> bytes:

@@ -5,27 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-from bb3.core.errors import ModelError, ModelTimeout
+from bb3.core.errors import ModelError
 from bb3.core.ports import GenerationRequest, GenerationResult, Prompt, ScoreResult
 from bb3.core.types import TokenCounts
 from bb3.lm.batch import answer_each, last
-from bb3.lm.continuations import common_prefix, extended, only
+from bb3.lm.continuations import joined, only
+from bb3.lm.deadline import Deadline
 from bb3.lm.engine import Engine, EngineOptions
 from bb3.lm.gguf import read_gguf
-from bb3.lm.http import JSON, encoded
+from bb3.lm.http import JSON, encoded, sent_events
 from bb3.lm.probe import probe
 from bb3.lm.samplers import UNSUPPORTED, fields
 from bb3.lm.slots import Slot, SlotBook
-
-T = TypeVar("T")
 
 _SPEED_PROMPT, _SPEED_ANSWER = 256, 32
 
@@ -104,22 +103,22 @@ class LlamaCppModel:
         self, request: GenerationRequest
     ) -> AsyncGenerator[str | GenerationResult, None]:
         """Pieces of text, then the result. See ``bb3.core.ports.LanguageModel``."""
-        until = _until(request)
-        tokens = await _in_time(self._tokens(request.prompt), until, request)
+        deadline = Deadline(request)
+        tokens = await deadline.keep(self._tokens(request.prompt))
         room = self._room(tokens)
         sampling = replace(request.sampling, max_tokens=min(request.sampling.max_tokens, room))
         source = tokens
         if sampling.source_presence_penalty or sampling.source_frequency_penalty:
-            source = await self._source_tokens(request.prompt, tokens)
+            source = await deadline.keep(self._source_tokens(request.prompt, tokens))
         body = fields(
             sampling, prompt=tokens, source=source, seed=request.seed, grammar=request.grammar
         )
         answer = _Answer(prompt=tokens)
-        slot = await _in_time(self._take(tokens, sampling.max_tokens), until, request)
+        slot = await deadline.keep(self._take(tokens, sampling.max_tokens))
         try:
-            for part in await self._parts(body, request):
+            for part in await deadline.keep(self._parts(body, request)):
                 async with aclosing(self._completion(answer.so_far, slot, part)) as chunks:
-                    while chunk := await _in_time(anext(chunks, None), until, request):
+                    while chunk := await deadline.keep(anext(chunks, None)):
                         if piece := answer.take(chunk):
                             yield piece
         finally:
@@ -131,12 +130,9 @@ class LlamaCppModel:
         by a grammar that allows nothing else, and the engine reports what it thought of each
         before the grammar.
 
-        The prompt is read once. Where a continuation's first letters melt into one token with
-        the prompt's last, the tokens from there on count for all continuations, so the numbers
-        stay comparable.
+        The prompt is read once.
         """
-        until = _until(request)
-        return await _in_time(self._score(request.prompt, continuations), until, request)
+        return await Deadline(request).keep(self._score(request.prompt, continuations))
 
     async def count_tokens(self, prompt: Prompt) -> int:
         return len(await self._tokens(prompt))
@@ -171,9 +167,7 @@ class LlamaCppModel:
         return await last(self.stream(request))
 
     async def _score(self, prompt: Prompt, continuations: Sequence[str]) -> ScoreResult:
-        given = await self._tokens(prompt)
-        joint = [await self._tokens(extended(prompt, text)) for text in continuations]
-        begin = min((common_prefix(given, tokens) for tokens in joint), default=0)
+        given, joint, begin = await joined(self._tokens, prompt, continuations)
         for tokens in (given, *joint):
             self._room(tokens)
         longest = max((len(tokens) for tokens in joint), default=begin)
@@ -260,16 +254,13 @@ class LlamaCppModel:
             ) as response:
                 if response.status_code != httpx.codes.OK:
                     raise self._refusal(await response.aread())
-                async for line in response.aiter_lines():
-                    if line.startswith("error:"):
-                        raise self._refusal(line[6:])
-                    if line.startswith("data: {"):
-                        chunk = json.loads(line[6:])
-                        if "error" in chunk:
-                            raise self._refusal(line[6:])
-                        if "prompt_progress" not in chunk:
-                            seen += chunk.get("tokens", ())
-                            yield chunk
+                async for data in sent_events(response.aiter_bytes()):
+                    chunk = json.loads(data)
+                    if "error" in chunk:
+                        raise self._refusal(data)
+                    if "prompt_progress" not in chunk:
+                        seen += chunk.get("tokens", ())
+                        yield chunk
         except httpx.HTTPError as error:
             raise self._broken(error) from error
 
@@ -385,21 +376,3 @@ class _Answer:
 
 def _broken_up(control: re.Match[str]) -> str:
     return f"{control[0][0]} {control[0][1:]}"
-
-
-def _until(request: GenerationRequest) -> float | None:
-    if request.deadline_s is None:
-        return None
-    return asyncio.get_running_loop().time() + request.deadline_s
-
-
-async def _in_time(work: Awaitable[T], until: float | None, request: GenerationRequest) -> T:
-    """Await ``work``, at most until a time of the loop's clock."""
-    try:
-        async with asyncio.timeout_at(until):
-            return await work
-    except TimeoutError:
-        raise ModelTimeout(
-            f"Module {request.module} had no answer within {request.deadline_s} s.",
-            remedy="Give it more time, or use fewer threads where other programs are busy.",
-        ) from None

@@ -74,8 +74,9 @@ class MetaseqModel:
         """Echo of prompt and continuation, nothing generated: the log-probabilities from where
         the continuation begins.
         """
+        until = self._endpoint.until(request.deadline_s)
         bodies = [self._echo(request.prompt, text) for text in continuations]
-        choices = await asyncio.gather(*(self._post(body, request.deadline_s) for body in bodies))
+        choices = await asyncio.gather(*(self._post(body, until) for body in bodies))
         start = len(self._text(request.prompt))
         return ScoreResult(logprobs=tuple(self._tail(choice, start) for choice in choices))
 
@@ -112,7 +113,7 @@ class MetaseqModel:
         }
 
     async def _generate(self, request: GenerationRequest) -> GenerationResult:
-        choice = await self._post(self.body(request), request.deadline_s)
+        choice = await self._post(self.body(request), self._endpoint.until(request.deadline_s))
         text, logprobs = choice.get("text"), choice.get("logprobs") or {}
         if not isinstance(text, str):
             raise self._malformed(choice)
@@ -131,8 +132,8 @@ class MetaseqModel:
             finish_reason="length" if finish == "length" else "stop",
         )
 
-    async def _post(self, body: dict[str, Any], deadline_s: float | None) -> dict[str, Any]:
-        answer = await self._endpoint.post("/completions", body, deadline_s=deadline_s)
+    async def _post(self, body: dict[str, Any], until: float) -> dict[str, Any]:
+        answer = await self._endpoint.post("/completions", body, until=until)
         if isinstance(answer, dict) and answer.get("error"):
             raise ModelError(f"{self._endpoint.url} reports {str(answer['error'])[:200]!r}.")
         try:

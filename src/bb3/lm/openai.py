@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import httpx
@@ -20,7 +21,7 @@ from bb3.core.ports import (
 )
 from bb3.core.types import TokenCounts
 from bb3.lm.batch import answer_each, last
-from bb3.lm.continuations import common_prefix, extended, only
+from bb3.lm.continuations import joined, only
 from bb3.lm.http import Endpoint
 from bb3.lm.openai_wire import (
     UNSUPPORTED,
@@ -96,11 +97,14 @@ class OpenAIModel:
     def unsupported(self) -> frozenset[str]:
         return UNSUPPORTED.get(self.flavour, UNSUPPORTED["openai"])
 
-    async def probe(self) -> None:
-        """Ask the server what it is; once. Raises ModelError when it cannot be reached."""
+    async def probe(self, *, until: float | None = None) -> None:
+        """Ask the server what it is; once. Raises ModelError when it cannot be reached, or not by
+        ``until`` (a time of the loop's clock).
+        """
         if self._probing is None or (self._probing.done() and _failed(self._probing)):
             self._probing = asyncio.ensure_future(self._probe())
-        await asyncio.shield(self._probing)
+        async with self._endpoint.in_time(until or self._endpoint.until(None)):
+            await asyncio.shield(self._probing)
 
     # --- the port ---------------------------------------------------------------------------
 
@@ -110,11 +114,12 @@ class OpenAIModel:
     async def stream(
         self, request: GenerationRequest
     ) -> AsyncGenerator[str | GenerationResult, None]:
-        await self.probe()
+        until = self._endpoint.until(request.deadline_s)
+        await self.probe(until=until)
         path, body = self._body(request)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         answer = GrowingAnswer()
-        events = self._endpoint.events(path, body, deadline_s=request.deadline_s)
+        events = self._endpoint.events(path, body, until=until)
         async with aclosing(events):
             async for event in events:
                 try:
@@ -130,16 +135,18 @@ class OpenAIModel:
         what it read) or llama.cpp (forced by a grammar); else of the first token each, where these
         differ and are among the likeliest.
         """
-        await self.probe()
+        until = self._endpoint.until(request.deadline_s)
+        await self.probe(until=until)
         if self.flavour in ("vllm", "llamacpp"):
-            return await self._score_exactly(request, continuations)
-        return await self._score_first_token(request, continuations)
+            return await self._score_exactly(request.prompt, continuations, until)
+        return await self._score_first_token(request, continuations, until)
 
     async def count_tokens(self, prompt: Prompt) -> int:
         """The server's own count where it offers one for this prompt, else a guess from above."""
-        await self.probe()
+        until = self._endpoint.until(None)
+        await self.probe(until=until)
         if self.flavour in ("vllm", "llamacpp"):
-            return len(await self._tokens(prompt))
+            return len(await self._tokens(prompt, until))
         return -(-len(prompt.written_out().encode()) // _BYTES_PER_TOKEN)
 
     async def aclose(self) -> None:
@@ -204,43 +211,41 @@ class OpenAIModel:
         return extras
 
     async def _score_exactly(
-        self, request: GenerationRequest, continuations: Sequence[str]
+        self, prompt: Prompt, continuations: Sequence[str], until: float
     ) -> ScoreResult:
-        given = await self._tokens(request.prompt)
-        joint = [await self._tokens(extended(request.prompt, text)) for text in continuations]
-        # A token may melt the prompt's end with a continuation's beginning: count it for all.
-        begin = min((common_prefix(given, tokens) for tokens in joint), default=0)
+        tokens_of = partial(self._tokens, until=until)
+        given, joint, begin = await joined(tokens_of, prompt, continuations)
         if self.flavour == "vllm":
-            rows = await self._echoed(joint, begin, request.deadline_s)
+            rows = await self._echoed(joint, begin, until)
         else:
-            rows = [await self._forced(tokens, begin, request.deadline_s) for tokens in joint]
+            rows = [await self._forced(tokens, begin, until) for tokens in joint]
         return ScoreResult(
             logprobs=tuple(sum(row) for row in rows), tokens=TokenCounts(prompt=len(given))
         )
 
     async def _echoed(
-        self, prompts: list[list[int]], begin: int, deadline_s: float | None
+        self, prompts: list[list[int]], begin: int, until: float
     ) -> list[list[float]]:
         """What vLLM thinks of each prompt's tokens from ``begin`` on."""
         if not prompts:
             return []
         body = {"model": self.model, "prompt": prompts, "echo": True, "logprobs": 1}
         body |= {"max_tokens": 1, "temperature": 0.0}
-        answer = await self._endpoint.post("/v1/completions", body, deadline_s=deadline_s)
+        answer = await self._endpoint.post("/v1/completions", body, until=until)
         try:
             choices = {choice["index"]: choice["logprobs"] for choice in answer["choices"]}
             return [echoed(choices[n], begin, len(tokens)) for n, tokens in enumerate(prompts)]
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise self._malformed(answer) from error
 
-    async def _forced(self, tokens: list[int], begin: int, deadline_s: float | None) -> list[float]:
+    async def _forced(self, tokens: list[int], begin: int, until: float) -> list[float]:
         """As ``bb3.lm.llamacpp``: token by token, each the only one that the grammar allows."""
         rest = tokens[begin:]
         if not rest:
             return []
         body = {"model": self.model, "prompt": tokens[:begin], "max_tokens": len(rest)}
         body |= {"temperature": 0.0, "logprobs": 1, "grammar": only(rest)}
-        answer = await self._endpoint.post("/v1/completions", body, deadline_s=deadline_s)
+        answer = await self._endpoint.post("/v1/completions", body, until=until)
         try:
             numbers = token_logprobs(answer["choices"][0]["logprobs"])
         except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -249,7 +254,7 @@ class OpenAIModel:
             raise self._malformed(answer)
         return numbers[: len(rest)]
 
-    async def _tokens(self, prompt: Prompt) -> list[int]:
+    async def _tokens(self, prompt: Prompt, until: float) -> list[int]:
         """A prompt in tokens of a vLLM or llama.cpp server."""
         body: dict[str, Any]
         if self.flavour == "vllm":
@@ -257,15 +262,16 @@ class OpenAIModel:
         else:
             text = prompt.text
             if prompt.messages:
-                rendered = await self._endpoint.post("/apply-template", prompt_fields(prompt))
+                fields = prompt_fields(prompt)
+                rendered = await self._endpoint.post("/apply-template", fields, until=until)
                 text = self._field(rendered, "prompt", str)
             body = {"content": text, "add_special": True, "parse_special": bool(prompt.messages)}
-        answer = await self._endpoint.post("/tokenize", body)
+        answer = await self._endpoint.post("/tokenize", body, until=until)
         tokens: list[int] = self._field(answer, "tokens", list)
         return tokens
 
     async def _score_first_token(
-        self, request: GenerationRequest, continuations: Sequence[str]
+        self, request: GenerationRequest, continuations: Sequence[str], until: float
     ) -> ScoreResult:
         sampling = replace(Sampling(), max_tokens=1)
         path, body = self._body(replace(request, sampling=sampling, grammar=None))
@@ -273,7 +279,7 @@ class OpenAIModel:
             body["top_logprobs"] = _TOP_LOGPROBS["chat"]
         else:
             body["logprobs"] = _TOP_LOGPROBS["text"]
-        answer = await self._endpoint.post(path, body, deadline_s=request.deadline_s)
+        answer = await self._endpoint.post(path, body, until=until)
         try:
             top = likeliest(answer["choices"][0].get("logprobs"))
         except (KeyError, IndexError, TypeError) as error:
