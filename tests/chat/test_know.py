@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bb3.chat.ask import says_yes
-from bb3.core.types import Document
+from bb3.chat.know import quoted
+from bb3.core.errors import ModelError
+from bb3.core.types import Document, Memory, Speaker
+from bb3.modules.dialects import dialect
 from tests.chat.conftest import ASK, OSLO, SCRIPT, of_kind, scores
 
 SEARCH = {"scores": scores(search=True)}
@@ -199,4 +202,53 @@ async def test_earlier_knowledge_is_remembered_for_the_next_turn(build):
     assert blocks[0].endswith("__SILENCE__")
     assert blocks[1].endswith(f"__SILENCE__ {SCRIPT['skm']}")
     again = await house.agent.open("ann")
-    assert again.earlier["skm"] == [SCRIPT["skm"]]
+    assert again.earlier == (await house.session()).earlier == {"skm": [SCRIPT["skm"]] * 2}
+
+
+BOTH_LIKE_PIZZA = (
+    Memory(speaker=Speaker.USER, text="I like pizza.", id=1),
+    Memory(speaker=Speaker.BOT, text="I like pizza.", id=2),
+)
+
+
+@pytest.mark.parametrize("name", ["opt", "r2c2", "chat", "fewshot"])
+def test_whose_memory_it_is_is_heeded(name):
+    spoken = dialect(name)
+    for memory in BOTH_LIKE_PIZZA:
+        assert quoted(spoken.quote(memory), BOTH_LIKE_PIZZA, spoken, exactly=True) is memory
+    user, _ = BOTH_LIKE_PIZZA
+    assert quoted("I like pizza.", BOTH_LIKE_PIZZA, spoken, exactly=True) is user
+    assert quoted("I like pizzas.", BOTH_LIKE_PIZZA, spoken, exactly=True) is None
+    assert quoted("I like pizzas.", BOTH_LIKE_PIZZA, spoken, exactly=False) is user
+    assert quoted("", BOTH_LIKE_PIZZA, spoken, exactly=False) is None
+
+
+@pytest.mark.parametrize("name", ["chat", "fewshot"])
+async def test_what_the_bot_said_of_itself_is_not_told_as_the_users(build, name):
+    house = await build(SCRIPT | {"mkm": "I love pizza."}, name=name,
+                        model={"scores": scores(memory=True, name=name)})  # fmt: skip
+    await (await house.session()).book.remember("I love pizza.", speaker=Speaker.BOT)
+    await house.say("What food do you like?")
+    asked = [house.model.asked(tag)[0].prompt.written_out() for tag in ("mkm", "mrm")]
+    mark = "You said of yourself: I love pizza." if name == "chat" else "Person 2's Persona: I love"
+    assert all(mark in prompt for prompt in asked)
+
+
+@pytest.mark.parametrize("name", ["chat", "opt"])
+async def test_an_edited_memory_stands_as_it_was_edited(build, name):
+    house = await build(name=name, model={"scores": scores(memory=True, name=name)})
+    await house.remember("I have a dog called Bubbles.")
+    trace = await house.trace("What is my dog called?")
+    cat = "I have a cat called Tom."
+    events = [event async for event in house.agent.replay(trace, {"mkm": cat})]
+    assert [k.text for k in of_kind(events, "knowledge")] == [cat]
+    assert not of_kind(events, "degraded")
+    assert cat in house.model.asked("mrm")[-1].prompt.written_out()
+
+
+async def test_a_knowledge_module_that_fails_leaves_the_best_memory(build):
+    house = await build(SCRIPT | {"mkm": ModelError("away")}, model=MEMORY)
+    await house.remember("I have a dog called Bubbles.")
+    events = await house.say("What is my dog called?")
+    assert [k.text for k in of_kind(events, "knowledge")] == ["I have a dog called Bubbles."]
+    assert of_kind(events, "reply")[0].module == "mrm"

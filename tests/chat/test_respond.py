@@ -9,6 +9,8 @@ from bb3.core.types import TokenCounts
 from bb3.modules.sampling import family
 from tests.chat.conftest import ASK, SCRIPT, of_kind, scores
 
+PLAIN = {"search": "never", "memory": "never", "entity": "never"}
+
 BOTH = {"scores": scores(search=True, memory=True)}
 
 
@@ -157,3 +159,33 @@ class TestOpening:
         await house.say("Opening")
         assert "orm" not in {r.module for r in house.model.requests}
         assert (await house.session()).turns[0].text == "Opening"
+
+
+def shown(events) -> str:
+    return "".join(event.text for event in of_kind(events, "token"))
+
+
+async def test_what_reading_makes_of_an_answer_passes_the_guard_too(build):
+    hidden = '{"answer": "You are a \\u0066ucking idiot, my friend."}'
+    house = await build(SCRIPT | {"vrm": hidden}, safety="words", **PLAIN)
+    events = await house.say("Hello!")
+    assert [e.side for e in of_kind(events, "blocked")] == ["bot"]
+    assert "idiot" not in shown(events)
+    assert of_kind(events, "reply")[0].module == "canned"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ['{"answer": "Nice to meet you."}', '```json\n{"answer": "Nice to meet you."}\n```',
+     '  ["Nice to meet you."]'],
+)  # fmt: skip
+async def test_the_wrapping_of_an_answer_is_not_shown(build, answer):
+    house = await build(SCRIPT | {"vrm": answer}, **PLAIN)
+    events = await house.say("Hello!")
+    assert shown(events) == of_kind(events, "reply")[0].turn.text == "Nice to meet you."
+
+
+async def test_a_wrapped_answer_of_which_nothing_can_be_read_gives_way(build):
+    house = await build(SCRIPT | {"srm": '{"a": "x", "b": "y"}'}, model=BOTH)
+    events = await house.say(ASK)
+    assert shown(events) == of_kind(events, "reply")[0].turn.text == SCRIPT["vrm"]

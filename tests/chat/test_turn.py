@@ -310,6 +310,24 @@ async def test_deadline_of_all_that_goes_before_the_reply(build):
     assert "ckm" not in {c.module for c in events[-1].trace.calls}
 
 
+async def test_deadlines_hold_for_decisions_too(build):
+    house = await build(model={"delay_s": 0.3} | BOTH, find_deadline_s=0.1, turn_deadline_s=20.0)
+    events = await house.say(ASK)
+    assert of_kind(events, "reply")[0].module == "vrm"
+    assert [e.reason for e in of_kind(events, "degraded")] == [
+        "Nothing more was found within 0.1 s."
+    ]
+
+
+async def test_waiting_for_an_earlier_turn_costs_no_time(build):
+    house = await build(model={"delay_s": 0.04}, search="never", memory="never", entity="never",
+                        turn_deadline_s=1.5)  # fmt: skip
+    told = await asyncio.gather(*(house.say(f"message {number}") for number in range(8)))
+    assert sum(events[-1].trace.ms for events in told) > 1500
+    assert all(of_kind(events, "reply")[0].module == "vrm" for events in told)
+    assert all(e.turn.status is TurnStatus.COMPLETE for ev in told for e in of_kind(ev, "reply"))
+
+
 async def test_deadline_of_the_turn_keeps_what_was_written(build):
     words = "one two three four five six seven eight nine ten " * 20
     script = SCRIPT | {"vrm": words}
@@ -321,6 +339,7 @@ async def test_deadline_of_the_turn_keeps_what_was_written(build):
     (reply,) = of_kind(events, "reply")
     assert reply.turn.text
     assert words.startswith(reply.turn.text)
+    assert (reply.module, reply.turn.status) == ("vrm", TurnStatus.INTERRUPTED)
     assert len(reply.turn.text) < len(words)
     stopped = next(c for c in events[-1].trace.calls if c.module == "vrm")
     assert stopped.error == "It was stopped before its end."

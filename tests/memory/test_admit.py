@@ -11,6 +11,7 @@ import pytest
 from bb3.core.types import Memory, Speaker
 from bb3.memory.admit import KNOWN, admit
 from bb3.memory.rules import MemoryRules
+from bb3.memory.statement import says_nothing
 
 USER, BOT = Speaker.USER, Speaker.BOT
 REFERENCE = MemoryRules(refine=False, replace=False)
@@ -192,3 +193,29 @@ def test_overlap_of_the_reference(shared: Path) -> None:
             continue  # says nothing about a person: refused before any comparison
         ours = admit(case["candidate"], USER, known(*case["existing"]), rules=REFERENCE)
         assert (ours.reason != KNOWN) is case["result"]
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "refined"),
+    [
+        ("I have a dog called Bubbles", "I have a dog", True),
+        ("I have a dog, and a cat", "I have a dog.", True),
+        ("I live in Norway with my sister", "I live in Norway", True),
+        ("I play the piano every day", "I play the piano", True),
+        ("I have a friend who has a dog", "I have a dog", False),
+        ("I have a dog house", "I have a dog", False),
+        ("I like hot dogs", "I like dogs", False),
+        ("I like people who play jazz", "I like jazz", False),
+        ("I have a toy car", "I have a car", False),
+        ("I like jazz musicians", "I like jazz", False),
+    ],
+)
+def test_only_a_fuller_form_of_the_same_replaces(new: str, old: str, refined: bool):
+    admission = admit(new, USER, known(old))
+    assert bool(admission)
+    assert [memory.text for memory in admission.replaced] == ([old] if refined else [])
+
+
+@pytest.mark.parametrize("text", ["I have no personal trainer.", "I have no personality."])
+def test_no_persona_is_not_found_inside_words(text: str):
+    assert not says_nothing(text)

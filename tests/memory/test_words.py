@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bb3.memory.words import content, expand, f1, names, numbers, tokens
+from bb3.core.text import f1
+from bb3.memory.words import content, expand, names, numbers, tokens
 
 
 def test_tokens_are_those_of_the_reference(shared: Path) -> None:

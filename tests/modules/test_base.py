@@ -76,8 +76,33 @@ async def test_then_documents_then_memories_then_the_turn_itself():
     memories = tuple(Memory(speaker=Speaker.USER, text=f"m{i} " + "x " * 20) for i in range(5))
     context = Context(turns=turns(1), memories=memories)
     prompt = await fit(dialect("opt"), MODULES["mkm"], context, Counter(), 70)
-    assert prompt.text.startswith("Person 1's Persona: m0")
-    assert "m2" not in prompt.text
+    assert prompt.text.startswith("Person 1's Persona: m3")  # as written: the oldest go
+    prompt = await fit(dialect("chat"), MODULES["mkm"], context, Counter(), 130)
+    assert "- m0" in prompt.written_out()  # best first: the last go
+    assert "- m4" not in prompt.written_out()
+
+
+@pytest.mark.parametrize("tag", ["mdm", "orm"])
+async def test_decisions_and_openings_see_the_newest_memories(tag):
+    memories = tuple(Memory(speaker=Speaker.USER, text=f"Name{i} is kind.") for i in range(400))
+    count = Counter()
+    context = Context(turns=turns(31), memories=memories)
+    prompt = await fit(dialect("opt"), MODULES[tag], context, count, 300)
+    assert "Name399" in prompt.text
+    assert "Name0 " not in prompt.text
+    assert 200 < await count(prompt) <= 300
+    assert count.times < 15  # each is a request to the server
+    if tag == "mdm":
+        assert "turn30" in prompt.text
+
+
+async def test_a_long_persona_goes_line_by_line():
+    persona = tuple(f"I know {i} songs by heart." for i in range(400))
+    context = Context(turns=turns(1), persona=persona)
+    prompt = await fit(dialect("chat"), MODULES["vrm"], context, Counter(), 500)
+    assert "I know 0 songs" in prompt.written_out()
+    assert "turn0" in prompt.written_out()
+    assert len(prompt.written_out().split()) <= 500
 
 
 @pytest.mark.parametrize("name", DIALECTS)

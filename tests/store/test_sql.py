@@ -16,6 +16,7 @@ from bb3.core.errors import StoreError
 from bb3.core.types import (
     Memory,
     MemoryOrigin,
+    ModuleCall,
     Speaker,
     Trace,
     Turn,
@@ -252,6 +253,39 @@ async def test_the_same_words_from_two_processes_are_one_memory(where: str) -> N
     assert again.id != written[0].id  # that one is history
     await one.aclose()
     await two.aclose()
+
+
+async def test_what_is_forgotten_is_gone_from_traces(store: SqlStore) -> None:
+    """Also from those of turns that had nothing to do with it, and whatever JSON makes of it."""
+    secret = 'My "pin" is 4711\\n, Grüße 👋.'
+    old = await store.add_memory("ada", fact("My pin is 1234."))
+    memory = await store.add_memory("ada", fact(secret), supersedes=[old.id])
+    kept = await store.add_memory("ada", fact("I row."))
+    conversation = await store.start_conversation("ada")
+    call = ModuleCall(module="mkm", dialect="opt", prompt=f"Person 1\n{secret}\nI row.", raw=secret)
+    told = ({"kind": "knowledge", "module": "mkm", "text": secret},)
+    traces = [
+        Trace(conversation=conversation.id, user=said(secret), memories=(memory, kept),
+              calls=(call,), recalled=(secret,), events=told, history=(said(secret),)),
+        Trace(conversation=conversation.id, user=said("Hi"), memories=(old, kept)),
+    ]  # fmt: skip
+    for trace in traces:
+        await store.save_trace(trace)
+    others = await store.start_conversation("ben")
+    await store.save_trace(Trace(conversation=others.id, user=said("x"), recalled=(secret,)))
+
+    assert await store.forget_memory("ada", memory.id)
+    first, second = [await store.trace(trace.id) for trace in traces]
+    assert first is not None and second is not None
+    assert [m.text for m in first.memories] == ["[forgotten]", "I row."]
+    assert [m.text for m in second.memories] == ["[forgotten]", "I row."]
+    assert first.calls[0].prompt == "Person 1\n[forgotten]\nI row."
+    assert first.calls[0].raw == first.recalled[0] == first.events[0]["text"] == "[forgotten]"
+    assert first.user.text == first.history[0].text == secret  # it was said, and stays so
+    unharmed = await store.latest_trace(others.id)
+    assert unharmed is not None and unharmed.recalled == (secret,)
+    assert await store.forget_all_memories("ada") == 1
+    assert "I row." not in json.dumps((await store.export_user("ada"))["conversations"])
 
 
 async def test_what_is_forgotten_is_gone_from_the_disk(tmp_path: Path) -> None:

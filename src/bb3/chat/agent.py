@@ -24,7 +24,16 @@ from bb3.core.ports import (
     Store,
 )
 from bb3.core.text import printable
-from bb3.core.types import Conversation, Speaker, Trace, Turn, TurnStatus
+from bb3.core.types import (
+    Conversation,
+    Memory,
+    MemoryOrigin,
+    Speaker,
+    Trace,
+    Turn,
+    TurnStatus,
+)
+from bb3.memory.admit import Admission
 from bb3.memory.book import MemoryBook
 from bb3.memory.rules import MemoryRules
 from bb3.modules.catalog import MODULES
@@ -74,16 +83,16 @@ class Agent:
         turns = await self.store.turns(conversation.id, limit=window)
         session.turns = [t for t in turns if t.status is not TurnStatus.BLOCKED]
         if last := await self.store.latest_trace(conversation.id):
-            for call in last.calls:
-                if call.module in ("ckm", "mkm", "skm") and call.output:
-                    session.earlier.setdefault(call.module, []).append(call.output)
+            session.earlier = {tag: list(texts) for tag, texts in last.earlier.items()}
+            session.note(last.knowledge(), self.pipeline.window)
         return session
 
     async def warm(self) -> None:
         """Have the model read what it is told before every question, so that its cache holds that
         when the first message comes. Worth it where nobody waits; may be cancelled; a model that
         fails will say so in the turn."""
-        hello = Context(turns=(Turn(speaker=Speaker.USER, text="Hello"),))
+        message = Turn(speaker=Speaker.USER, text="Hello")
+        hello = Context(turns=(message,), persona=self.persona, today=self._today(message))
         if self.dialect.trained:  # nothing stands before its questions
             return
         with suppress(Bb3Error):
@@ -109,6 +118,34 @@ class Agent:
         async with aclosing(self._run(session, message, seed, Recording(), self.store)) as events:
             async for event in events:
                 yield event
+
+    async def remember(self, session: Session, text: str) -> Admission:
+        """Keep what the user dictates. It need not be grounded, but it passes the guard.
+
+        Raises:
+            InputError: the guard objects.
+        """
+        await self._must_be_safe(text)
+        return await session.book.remember(
+            text,
+            speaker=Speaker.USER,
+            origin=MemoryOrigin.USER,
+            conversation=session.conversation.id,
+        )
+
+    async def edit_memory(self, session: Session, memory_id: int, text: str) -> Memory | None:
+        """Change a memory's words; None when there is no such memory.
+
+        Raises:
+            InputError: the guard objects, or the text cannot be a memory.
+        """
+        await self._must_be_safe(text)
+        return await session.book.edit(memory_id, text)
+
+    async def _must_be_safe(self, text: str) -> None:
+        ruling = await self.guard.check(text, "user")
+        if not ruling.safe:
+            raise InputError(f"This is not kept: it is not safe ({ruling.label}).")
 
     async def replay(
         self, trace: Trace, edits: Mapping[str, str] | None = None
@@ -148,7 +185,6 @@ class Agent:
             dialect=self.dialect,
             pipeline=self.pipeline,
             seed=seed,
-            emit=events.put_nowait,
             recording=recording,
         )
         state = TurnState(
@@ -161,9 +197,8 @@ class Agent:
             store=store,
             send=events.put_nowait,
             seed=seed,
-            today=f"{message.at:%A, %d %B %Y}" if self.tell_date else "",
+            today=self._today(message),
         )
-        asker.emit = state.emit
         running = asyncio.create_task(turn(state))
         running.add_done_callback(lambda _: events.put_nowait(None))
         try:
@@ -173,6 +208,10 @@ class Agent:
         finally:
             running.cancel()
             await asyncio.wait([running])
+
+    def _today(self, message: Turn) -> str:
+        """The day of a message where this machine stands, if models are to be told."""
+        return f"{message.at.astimezone():%A, %d %B %Y}" if self.tell_date else ""
 
     async def aclose(self) -> None:
         """Free the model, the search and the store."""

@@ -35,7 +35,7 @@ class Asker:
     dialect: Dialect
     pipeline: Pipeline
     seed: int
-    emit: Callable[[Event], None]
+    emit: Callable[[Event], None] = lambda event: None
     recording: Recording = field(default_factory=Recording)
     calls: list[ModuleCall] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)

@@ -39,6 +39,7 @@ class Draft:
     def __init__(self, state: TurnState) -> None:
         self._state = state
         self._turn = Turn(speaker=Speaker.BOT, text="", status=TurnStatus.DRAFT)
+        self.module = ""  # that writes it
 
     @property
     def text(self) -> str:

@@ -17,6 +17,7 @@ from bb3.chat.state import TurnState
 from bb3.core.events import Degraded, Knowledge
 from bb3.core.text import content_words, coverage, overlap_f1, sentences, words
 from bb3.core.types import Document, Memory
+from bb3.modules.dialects import Dialect
 
 SUPPORTED = 0.8
 """Share of a knowledge sentence's content words that its document must have."""
@@ -25,7 +26,7 @@ SAME_MEMORY = 0.6
 ENTITY_WORDS = 4
 
 
-async def know(state: TurnState, decisions: Decisions) -> dict[str, str]:
+async def know(state: TurnState, decisions: Decisions) -> None:
     """Search knowledge, memory knowledge and, where neither was asked for, an entity, all at
     once. A search that finds nothing gives way to an entity."""
     branches = []
@@ -36,20 +37,10 @@ async def know(state: TurnState, decisions: Decisions) -> dict[str, str]:
     entity = state.pipeline.entity
     if entity == "always" or (entity == "compute" and not branches):
         branches.append(_entity(state))
+    await asyncio.gather(*branches)
     searched = decisions.search or decisions.memory
-    try:
-        async with asyncio.timeout(state.pipeline.find_deadline_s - state.asker.elapsed_ms() / 1e3):
-            await asyncio.gather(*branches)
-            if entity == "compute" and searched and not _asked_any(state):
-                await _entity(state)
-    except TimeoutError:
-        reason = f"Nothing more was found within {state.pipeline.find_deadline_s:g} s."
-        state.emit(Degraded(step="turn", reason=reason))
-    for tag, text in state.knowledge.items():
-        earlier = state.session.earlier.setdefault(tag, [])
-        earlier.append(text)
-        del earlier[: -state.pipeline.window]
-    return state.knowledge
+    if entity == "compute" and searched and not _asked_any(state):
+        await _entity(state)
 
 
 def _asked_any(state: TurnState) -> bool:
@@ -84,20 +75,21 @@ async def _from_memories(state: TurnState) -> None:
         return
     context = state.context(memories=memories, earlier=state.earlier.get("mkm", ()))
     call = await state.asker.generate("mkm", context)
-    if call is None:
+    dialect = state.asker.dialect
+    if call is None and dialect.trained:
         return
-    memory = quoted(call.output, memories, exactly=state.asker.dialect.trained)
-    if memory is None and not state.asker.dialect.trained:
+    answer, edited = (call.output, call.edited) if call is not None else ("", False)
+    memory = quoted(answer, memories, dialect, exactly=dialect.trained or edited)
+    if memory is None and not (dialect.trained or edited):
         memory = memories[0]
-    if memory is None and not state.pipeline.verbatim:
-        _settle(state, "mkm", call.output)
-        return
-    if memory is None:
-        reason = f"mkm answered {call.output!r}, which is none of the memories it was shown."
+    if memory is not None:
+        state.used = (memory,)
+        _settle(state, "mkm", dialect.quote(memory))
+    elif edited or not state.pipeline.verbatim:
+        _settle(state, "mkm", answer)
+    else:
+        reason = f"mkm answered {answer!r}, which is none of the memories it was shown."
         state.emit(Degraded(step="mkm", reason=reason))
-        return
-    state.used = (memory,)
-    _settle(state, "mkm", state.asker.dialect.quote(memory))
 
 
 async def _entity(state: TurnState) -> None:
@@ -112,13 +104,19 @@ async def _entity(state: TurnState) -> None:
     _settle(state, "ckm", entity)
 
 
-def quoted(answer: str, memories: Sequence[Memory], *, exactly: bool) -> Memory | None:
+def quoted(
+    answer: str, memories: Sequence[Memory], dialect: Dialect, *, exactly: bool
+) -> Memory | None:
     """The memory that an answer quotes: with or without whose it is; ``exactly``: word for word."""
     said = answer.strip()
-    for memory in memories:
-        if said == memory.text or said.endswith(f"ersona: {memory.text}"):
+    for spoken in (dialect.quote, lambda memory: memory.text):
+        for memory in memories:
+            if said == spoken(memory):
+                return memory
+    for memory in memories:  # whose it is was got wrong
+        if said.endswith(f"ersona: {memory.text}"):
             return memory
-    if exactly:
+    if exactly or not said:
         return None
     score, best = max(((overlap_f1(said, m.text), m) for m in memories), key=lambda pair: pair[0])
     return best if score >= SAME_MEMORY else None

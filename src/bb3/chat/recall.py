@@ -23,6 +23,5 @@ async def recall(state: TurnState) -> tuple[Memory, ...]:
     if state.asker.dialect.trained:
         order = {memory.id: place for place, memory in enumerate(state.known)}
         memories.sort(key=lambda memory: order[memory.id])
-    state.recalled = tuple(memories)
-    state.emit(Recalled(memories=state.recalled))
-    return state.recalled
+    state.emit(Recalled(memories=tuple(memories)))
+    return tuple(memories)

@@ -8,7 +8,7 @@ from bb3.chat.state import TurnState
 from bb3.core.events import Remembered
 from bb3.core.text import overlap_f1, sentences
 from bb3.core.types import MemoryOrigin, Turn
-from bb3.memory.admit import Admission
+from bb3.memory.admit import KNOWN, Admission
 
 SAME_WORDS = 0.3
 """Word overlap (F1) from which a memory rests on a sentence."""
@@ -63,8 +63,4 @@ async def _admitted(state: TurnState, turn: Turn, text: str) -> bool:
     if admission.memory is not None:
         state.written.append(admission.memory)
         state.emit(Remembered(memory=admission.memory, replaced=admission.replaced))
-    return bool(admission) or _known(admission)
-
-
-def _known(admission: Admission) -> bool:
-    return admission.reason == "already known"
+    return bool(admission) or admission.reason == KNOWN

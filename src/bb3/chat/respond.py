@@ -19,6 +19,10 @@ CANNED = "canned"
 """Stands as the module of a reply that no module wrote."""
 
 
+_WRAPPINGS = "{[`"
+"""What an answer begins with that is wrapped into JSON or a code fence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A way to reply: a response module, its knowledge and its sampling parameters."""
@@ -52,7 +56,7 @@ async def _in_time(
         reason = f"The reply was not complete within {state.pipeline.turn_deadline_s:g} s."
         state.emit(Degraded(step="turn", reason=reason))
         if draft.text.strip():
-            return await _complete(state, draft, draft.text.strip(), "interrupted")
+            return await _interrupted(state, draft)
     except asyncio.CancelledError:
         shown = await asyncio.shield(draft.close(TurnStatus.INTERRUPTED))
         state.reply = shown if shown.text else None
@@ -106,7 +110,7 @@ def _sampling(state: TurnState, tag: str) -> Sampling:
 async def _written(state: TurnState, candidates: list[Candidate], draft: Draft) -> Turn | None:
     """The reply of the likeliest candidate; None when none of them wrote anything."""
     if len(candidates) == 1:
-        pieces = _asked(state, candidates[0])
+        tag, pieces = candidates[0].tag, _asked(state, candidates[0])
     else:
         calls = await asyncio.gather(
             *(state.asker.generate(c.tag, _context(state, c), c.sampling) for c in candidates)
@@ -118,8 +122,9 @@ async def _written(state: TurnState, candidates: list[Candidate], draft: Draft) 
         ]
         if not wrote:
             return None
-        pieces = _already(max(wrote, key=lambda pair: pair[0])[1])
-    return await _streamed(state, pieces, draft)
+        likeliest = max(wrote, key=lambda pair: pair[0])[1]
+        tag, pieces = likeliest.module, _already(likeliest)
+    return await _streamed(state, tag, pieces, draft)
 
 
 def _context(state: TurnState, candidate: Candidate) -> Context:
@@ -127,11 +132,24 @@ def _context(state: TurnState, candidate: Candidate) -> Context:
 
 
 async def _asked(state: TurnState, candidate: Candidate) -> AsyncGenerator[str | ModuleCall, None]:
+    """The pieces as the model writes them. A model that wraps its answer into something is waited
+    for: what is in there is shown, not the wrapping."""
+    begun = wrapped = False
     async with aclosing(
         state.asker.stream(candidate.tag, _context(state, candidate), candidate.sampling)
     ) as pieces:
         async for piece in pieces:
-            yield piece
+            if isinstance(piece, ModuleCall):
+                if wrapped:
+                    yield piece.output
+                yield piece
+            elif begun:
+                if not wrapped:
+                    yield piece
+            elif text := piece.lstrip():
+                begun, wrapped = True, text[0] in _WRAPPINGS
+                if not wrapped:
+                    yield text
 
 
 async def _already(call: ModuleCall) -> AsyncGenerator[str | ModuleCall, None]:
@@ -151,9 +169,10 @@ def _likelihood(call: ModuleCall, sampling: Sampling) -> float:
 
 
 async def _streamed(
-    state: TurnState, pieces: AsyncGenerator[str | ModuleCall, None], draft: Draft
+    state: TurnState, tag: str, pieces: AsyncGenerator[str | ModuleCall, None], draft: Draft
 ) -> Turn | None:
     """Show the pieces that the guard lets through; the whole is what is kept."""
+    draft.module = tag
     context = [turn.text for turn in state.history[-4:]] + [state.user.text]
     guarded = state.guard.stream("bot", context)
     done: ModuleCall | None = None
@@ -166,17 +185,22 @@ async def _streamed(
             if not guarded.ruling.safe:
                 break
     await _show(state, draft, await guarded.finish())
-    if guarded.ruling.degraded:
-        state.emit(Degraded(step="guard", reason=guarded.ruling.degraded))
-    if not guarded.ruling.safe:
-        ruling = guarded.ruling
+    shown = draft.text.strip()
+    text = done.output if done is not None else shown
+    ruling = guarded.ruling
+    if ruling.safe and text != shown:  # reading made another text of it
+        ruling = await state.guard.check(text, "bot", context)
+    if ruling.degraded:
+        state.emit(Degraded(step="guard", reason=ruling.degraded))
+    if not ruling.safe:
         state.emit(Blocked(side="bot", label=ruling.label, by=ruling.by))
         return await _canned(state, draft)
-    text = done.output if done is not None else draft.text.strip()
     if not text:
         await draft.discard()
         return None
-    return await _complete(state, draft, text, done.module if done is not None else "interrupted")
+    if done is None:
+        return await _interrupted(state, draft)
+    return await _complete(state, draft, text, tag)
 
 
 async def _show(state: TurnState, draft: Draft, text: str) -> None:
@@ -191,8 +215,21 @@ async def _show(state: TurnState, draft: Draft, text: str) -> None:
     state.emit(Token(text=text))
 
 
-async def _complete(state: TurnState, draft: Draft, text: str, module: str) -> Turn:
-    turn = await draft.close(TurnStatus.COMPLETE, text)
+async def _interrupted(state: TurnState, draft: Draft) -> Turn:
+    """What was shown of a reply that did not come to its end."""
+    text, cut = draft.text.strip(), TurnStatus.INTERRUPTED
+    return await _complete(state, draft, text, draft.module, status=cut)
+
+
+async def _complete(
+    state: TurnState,
+    draft: Draft,
+    text: str,
+    module: str,
+    *,
+    status: TurnStatus = TurnStatus.COMPLETE,
+) -> Turn:
+    turn = await draft.close(status, text)
     state.reply, state.replied_by, state.ms = turn, module, state.asker.elapsed_ms()
     state.emit(Reply(turn=turn, module=module))
     return turn
@@ -228,7 +265,7 @@ async def _opening(state: TurnState, draft: Draft) -> Turn | None:
     if not text:
         return None
     call = replace(state.asker.calls[-1], output=text)
-    return await _streamed(state, _already(call), draft)
+    return await _streamed(state, "orm", _already(call), draft)
 
 
 _LABELS = ("Person 1:", "Person 2:", "Person 1", "Person 2")

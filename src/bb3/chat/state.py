@@ -37,6 +37,13 @@ class Session:
     busy: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     """One turn after the other: a message that comes too early waits."""
 
+    def note(self, knowledge: Mapping[str, str], window: int) -> None:
+        """Add a turn's answers of the knowledge modules to ``earlier``."""
+        for tag, text in knowledge.items():
+            texts = self.earlier.setdefault(tag, [])
+            texts.append(text)
+            del texts[:-window]
+
 
 @dataclass(slots=True)
 class TurnState:
@@ -62,7 +69,6 @@ class TurnState:
     """What the knowledge modules answered on earlier turns, by tag."""
     query: str = ""
     documents: tuple[Document, ...] = ()
-    recalled: tuple[Memory, ...] = ()
     used: tuple[Memory, ...] = ()
     knowledge: dict[str, str] = field(default_factory=dict)
     written: list[Memory] = field(default_factory=list)
@@ -75,6 +81,9 @@ class TurnState:
     """To the end of the reply."""
     store_failed: bool = False
     told: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.asker.emit = self.emit
 
     def emit(self, event: Event) -> None:
         """Tell what happens, and note it for the trace (the pieces of the reply aside)."""

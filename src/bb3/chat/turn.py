@@ -12,6 +12,7 @@ user's message
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 from bb3.chat.decide import decide
@@ -21,7 +22,7 @@ from bb3.chat.remember import remember
 from bb3.chat.respond import CANNED, open_conversation, respond, respond_canned
 from bb3.chat.state import TurnState, recent
 from bb3.core.events import Blocked, Degraded, Done, event_data
-from bb3.core.types import Memory, Trace, TurnStatus
+from bb3.core.types import Memory, MemoryOrigin, Speaker, Trace, TurnStatus
 
 OPENING = "Opening"
 """The message that asks the bot to begin: from its memories, if there are any."""
@@ -31,6 +32,7 @@ async def turn(state: TurnState) -> None:
     """Run the turn to its end. Everything on the way is told by ``state.emit``. A turn that is
     cancelled leaves its trace too, as far as it came."""
     async with state.session.busy:
+        state.asker.began = time.perf_counter()  # waiting for one's turn is no part of it
         try:
             await _reply(state)
             await _remember(state)
@@ -47,10 +49,10 @@ async def _reply(state: TurnState) -> None:
     session.turns = list(recent(tuple(session.turns), state.pipeline.window))
     state.history = tuple(session.turns)
     state.earlier = {tag: tuple(texts) for tag, texts in session.earlier.items()}
-    state.known = await _known(state)
 
-    if state.pipeline.opening and state.user.text == OPENING:
+    if state.pipeline.opening and state.user.text == OPENING and not state.history:
         state.opening = True
+        state.known = await _known(state)
         await (open_conversation(state) if state.known else respond(state))
         return
 
@@ -66,17 +68,38 @@ async def _reply(state: TurnState) -> None:
 
     session.turns.append(state.user)  # first: a store that has begun to write does not stop
     await keep_turn(state, state.user)
-    await know(state, await decide(state))
+    state.known = await _known(state)
+    await _find(state)
     state.memorable = True
     await respond(state)
 
 
+async def _find(state: TurnState) -> None:
+    """All that goes before the reply; what is known when the time is up has to do."""
+    pipeline = state.pipeline
+    allowed_s = min(pipeline.find_deadline_s, pipeline.turn_deadline_s)
+    try:
+        async with asyncio.timeout(allowed_s - state.asker.elapsed_ms() / 1e3):
+            await know(state, await decide(state))
+    except TimeoutError:
+        reason = f"Nothing more was found within {allowed_s:g} s."
+        state.emit(Degraded(step="turn", reason=reason))
+    state.session.note(state.knowledge, pipeline.window)
+
+
 async def _known(state: TurnState) -> tuple[Memory, ...]:
+    """The memories of the user; before them the persona, for models that know it by memory."""
     if state.recording.trace is not None:
         return state.recording.trace.memories
+    persona: tuple[Memory, ...] = ()
+    if not state.asker.dialect.tells_persona:
+        persona = tuple(
+            Memory(id=-number, speaker=Speaker.BOT, text=line, origin=MemoryOrigin.PERSONA)
+            for number, line in enumerate(state.session.persona, 1)
+        )
     with state.tolerate("memory"):
-        return tuple(await state.session.book.known())
-    return ()
+        return (*persona, *await state.session.book.known())
+    return persona
 
 
 async def _remember(state: TurnState) -> None:

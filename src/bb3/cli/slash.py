@@ -16,7 +16,7 @@ from bb3.chat.state import Session
 from bb3.cli.look import call_view, memories_view, trace_view
 from bb3.core.errors import InputError, UsageError
 from bb3.core.events import Done
-from bb3.core.types import MemoryOrigin, Speaker, Trace
+from bb3.core.types import Trace
 
 Show = Callable[[RenderableType], None]
 
@@ -96,12 +96,7 @@ async def _memories(talk: Talk, _: str) -> None:
 async def _remember(talk: Talk, text: str) -> None:
     if not text:
         raise UsageError("/remember needs a text.", remedy="Such as: /remember I live in Oslo.")
-    admission = await talk.session.book.remember(
-        text,
-        speaker=Speaker.USER,
-        origin=MemoryOrigin.USER,
-        conversation=talk.session.conversation.id,
-    )
+    admission = await talk.agent.remember(talk.session, text)
     if admission.memory is None:
         raise InputError(f"This is not kept: {admission.reason}.")
     talk.show(Text(f"[{admission.memory.id}] {admission.memory.text}"))
@@ -111,7 +106,7 @@ async def _remember(talk: Talk, text: str) -> None:
 
 async def _edit(talk: Talk, argument: str) -> None:
     number, _, text = argument.partition(" ")
-    memory = await talk.session.book.edit(_number(number), text)
+    memory = await talk.agent.edit_memory(talk.session, _number(number), text)
     if memory is None:
         raise UsageError(f"There is no memory {number}.", remedy="/memories lists them.")
     talk.show(Text(f"[{memory.id}] {memory.text}"))

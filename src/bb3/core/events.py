@@ -83,7 +83,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """The reply is complete. ``module``: the response module that wrote it, or ``canned``."""
+    """The reply is out. ``module``: the response module that wrote it, or ``canned``;
+    ``turn.status`` tells one that was cut short.
+    """
 
     kind: ClassVar[str] = "reply"
     turn: Turn
@@ -114,7 +116,8 @@ class Blocked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Degraded:
     """A part failed and the turn goes on without it. ``step``: a module's tag, ``search``,
-    ``memory``, ``guard`` or ``store``; ``reason`` is for operators, never shown as a reply.
+    ``memory``, ``guard``, ``store``, or ``turn`` (out of time); ``reason`` is for operators,
+    never shown as a reply.
     """
 
     kind: ClassVar[str] = "degraded"

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9])|\n+")
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[\w])|\n\s*\n|\n(?=\s*(?:[-*#•]|\d+[.)])\s)"
+)
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(])(?:[A-Z]|[a-z]\.[a-z]|(?:[A-Z]\.)+[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|Jr|Sr|vs|etc|ca|c|cf|No|approx)\.$"
+)
+_ITEM_NUMBER = re.compile(r"\s*\d+\.")
 
 STOP_WORDS = frozenset(
     """a about again all also am an and any are aren't as at be because been being but by can
@@ -45,18 +52,43 @@ def first_words(text: str, count: int) -> str:
     return " ".join(text.split(maxsplit=count)[:count])
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences of a text, stripped, none empty."""
-    return [s.strip() for s in _SENTENCE_END.split(text) if s and s.strip()]
+def sentences(text: str, *, wrapped: bool = False) -> list[str]:
+    """The sentences of a text, stripped, none empty.
+
+    Args:
+        wrapped: lines are broken for width, as in documents: only paragraphs and list items end a
+            sentence; else every line does, as in chat.
+    """
+    if not wrapped:
+        return [s for line in text.split("\n") for s in sentences(line, wrapped=True)]
+    found: list[str] = []
+    start = 0
+    for end in _SENTENCE_END.finditer(text):
+        at = end.start()
+        if "\n" not in end.group() and (
+            _ABBREVIATION.search(text[max(start, at - 12) : at])
+            or _ITEM_NUMBER.fullmatch(text, start, at)
+        ):
+            continue
+        closing = end.group().rstrip()
+        found.append((text[start:at] + closing).strip())
+        start = end.end()
+    found.append(text[start:].strip())
+    return [sentence for sentence in found if sentence]
+
+
+def f1(left: Iterable[str], right: Iterable[str]) -> float:
+    """Harmonic mean of the shares of words that two texts have in common, each counted as often
+    as it occurs, 0 to 1 (the measure of SQuAD; Rajpurkar et al. 2016, arXiv:1606.05250).
+    """
+    ours, theirs = Counter(left), Counter(right)
+    common = sum((ours & theirs).values())
+    return 2 * common / (ours.total() + theirs.total()) if common else 0.0
 
 
 def overlap_f1(a: str, b: str) -> float:
-    """F1 of the two texts' words as multisets, 0 to 1."""
-    left, right = Counter(words(a)), Counter(words(b))
-    common = sum((left & right).values())
-    if not common:
-        return 0.0
-    return 2 * common / (sum(left.values()) + sum(right.values()))
+    """F1 of the two texts' words."""
+    return f1(words(a), words(b))
 
 
 def coverage(part: str, whole: str) -> float:

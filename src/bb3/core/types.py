@@ -187,3 +187,7 @@ class Trace:
     seed: int = 0
     ms: float = 0.0
     first_token_ms: float | None = None
+
+    def knowledge(self) -> dict[str, str]:
+        """What the knowledge modules settled on, by tag."""
+        return {e["module"]: e["text"] for e in self.events if e.get("kind") == "knowledge"}

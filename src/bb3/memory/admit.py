@@ -13,8 +13,14 @@ from bb3.memory.ground import negative, why_ungrounded
 from bb3.memory.rules import MemoryRules
 from bb3.memory.speaker import attribute, split_prefix
 from bb3.memory.statement import leaks, says_nothing, why_no_statement
-from bb3.memory.words import content, names, numbers, tokens
+from bb3.memory.words import content, names, numbers, tokens, word_set
 
+CONTINUES = word_set(
+    "about after and around as at because before behind both but by called during every for from "
+    "if in into named near next of on once or over since so that though to together under until "
+    "when where which while who whose with without"
+)
+"""Words with which a statement goes on, so that what stood before them still holds."""
 KNOWN = "already known"
 """The reason of a refusal that loses nothing."""
 SAME_MEANING = 0.95
@@ -56,18 +62,30 @@ def admit(
     person1: Speaker = Speaker.USER,
     vector: Vector[float] | None = None,
 ) -> Admission:
-    """Judge a text that wants to become a memory.
+    """Judge a text by itself, then against what is known: ``judge`` and ``compare``."""
+    new = judge(text, speaker, rules=rules, source=source, strict=strict, person1=person1)
+    return compare(new, existing, rules=rules, vector=vector) if new else new
+
+
+def judge(
+    text: str,
+    speaker: Speaker,
+    *,
+    rules: MemoryRules | None = None,
+    source: str | None = None,
+    strict: bool = True,
+    person1: Speaker = Speaker.USER,
+) -> Admission:
+    """Judge a text that wants to become a memory, by itself.
 
     Args:
         text: as the memory generator wrote it, or as a person dictated it.
         speaker: whose utterance it was written from.
-        existing: the current memories, of both speakers.
         rules: the rules in force; None: the defaults.
         source: the utterance; with it the memory must be grounded there.
         strict: whether a model wrote the text. What a person dictated need not be a statement
             about that person, and is taken at its word.
         person1: whom the prompt called ``Person 1``.
-        vector: the embedding of the text, to find memories that say the same in other words.
     """
     rules = rules or MemoryRules()
     raw = " ".join(text.split())
@@ -83,18 +101,18 @@ def admit(
             return refuse("it is not clear whom it is about")
         named = attributed
     text, whose = named
-    if reason := _why_unfit(text, rules) or (strict and why_no_statement(text)):
+    if reason := why_unfit(text, rules) or (strict and why_no_statement(text)):
         return refuse(reason)
     if strict and source is not None and rules.grounded:
         if whose is not speaker:
             return refuse("about the other speaker, who did not say it")
         if reason := why_ungrounded(text, source, share=rules.min_grounded):
             return refuse(reason)
-    own = [m for m in existing if m.speaker is whose and m.superseded_by is None]
-    return _against(Admission(outcome="accept", speaker=whose, text=text), own, rules, vector)
+    return Admission(outcome="accept", speaker=whose, text=text)
 
 
-def _why_unfit(text: str, rules: MemoryRules) -> str | None:
+def why_unfit(text: str, rules: MemoryRules) -> str | None:
+    """Why a text can be nobody's memory; None if it can."""
     if says_nothing(text):
         return "nothing to remember"
     if len(text.split()) > rules.max_words or len(text) > rules.max_chars:
@@ -102,10 +120,21 @@ def _why_unfit(text: str, rules: MemoryRules) -> str | None:
     return "a piece of the prompt" if leaks(text) else None
 
 
-def _against(
-    new: Admission, own: Sequence[Memory], rules: MemoryRules, vector: Vector[float] | None
+def compare(
+    new: Admission,
+    existing: Sequence[Memory],
+    *,
+    rules: MemoryRules | None = None,
+    vector: Vector[float] | None = None,
 ) -> Admission:
-    """Hold an acceptable memory against the speaker's others."""
+    """Hold an acceptable memory against the speaker's others.
+
+    Args:
+        existing: the current memories, of both speakers.
+        vector: the embedding of the text, to find memories that say the same in other words.
+    """
+    rules = rules or MemoryRules()
+    own = [m for m in existing if m.speaker is new.speaker and m.superseded_by is None]
     replaced: list[Memory] = []
     for old in own:
         if rules.replace and contradicts(new.text, old.text):
@@ -113,7 +142,7 @@ def _against(
         elif _subset(old.text, new.text):
             if not rules.refine or _says_no_more(new.text, old.text):
                 return _known(new)
-            if _alike(new.text, old.text):
+            if _refines(new.text, old.text):
                 replaced.append(old)
         elif rules.refine and (_covers(old.text, new.text) or _same(new.text, old, vector)):
             return _known(new)
@@ -141,6 +170,19 @@ def _alike(new: str, old: str) -> bool:
     have a dog".
     """
     return negative(new) == negative(old) and family(new) == family(old)
+
+
+def _refines(new: str, old: str) -> bool:
+    """``new`` goes on where ``old`` ends: "I have a dog" and "I have a dog called Rex", not "I have
+    a dog house" nor "I have a friend who has a dog".
+    """
+    long, short = new.rstrip(".!").split(), old.rstrip(".!").split()
+    goes_on = [w.lower().strip(",") for w in long[: len(short)]] == [
+        w.lower().strip(",") for w in short
+    ]
+    if not goes_on or len(long) == len(short) or not _alike(new, old):
+        return False
+    return long[len(short) - 1].endswith(",") or long[len(short)].lower() in CONTINUES
 
 
 def _covers(old: str, new: str) -> bool:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from bb3.core.errors import Bb3Error, InputError
 from bb3.core.ports import Embedder, Store
 from bb3.core.types import Memory, MemoryOrigin, Speaker, Vector
-from bb3.memory.admit import Admission, admit
+from bb3.memory.admit import Admission, compare, judge, why_unfit
 from bb3.memory.retrieve import retrieve
 from bb3.memory.rules import MemoryRules, available
 
@@ -102,29 +102,15 @@ class MemoryBook:
         strict = origin is MemoryOrigin.MODULE
         async with self._lock:
             known = await self.known()
-            admission = admit(
-                text,
-                speaker,
-                known,
-                rules=self.rules,
-                source=source,
-                strict=strict,
-                person1=person1,
+            admission = judge(
+                text, speaker, rules=self.rules, source=source, strict=strict, person1=person1
             )
             if not admission:
                 return admission
             vector = await self._embed(admission.text)
-            if vector is not None:  # the words are settled: compare what they mean, too
-                admission = admit(
-                    admission.text,
-                    admission.speaker,
-                    known,
-                    rules=self.rules,
-                    strict=False,
-                    vector=vector,
-                )
-                if not admission:
-                    return admission
+            admission = compare(admission, known, rules=self.rules, vector=vector)
+            if not admission:
+                return admission
             memory = Memory(
                 speaker=admission.speaker,
                 text=admission.text,
@@ -141,16 +127,11 @@ class MemoryBook:
         """Change a memory's text; None when there is no such memory.
 
         Raises:
-            InputError: the new text is empty or too long.
+            InputError: the new text is empty, too long, or a piece of a prompt.
         """
         text = " ".join(text.split())
-        if not text:
-            raise InputError("A memory cannot be empty.", remedy="Forget it instead.")
-        if len(text) > self.rules.max_chars:
-            raise InputError(
-                f"A memory of {len(text)} characters is too long.",
-                remedy=f"Use at most {self.rules.max_chars}.",
-            )
+        if reason := why_unfit(text, self.rules):
+            raise InputError(f"This cannot be a memory: {reason}.", remedy="/forget deletes one.")
         async with self._lock:
             vector = await self._embed(text)
             return await self._store.edit_memory(self.user, memory_id, text, vector)

@@ -6,8 +6,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bb3.core.text import f1
 from bb3.core.types import Memory
-from bb3.memory.words import f1, words
+from bb3.memory.words import words
 
 ARTICLES = frozenset(("a", "an", "the"))
 

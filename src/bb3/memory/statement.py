@@ -19,6 +19,7 @@ NOTHING = re.compile(
     r"|n/?a|null|empty|unknown|no|nope)[\W_]*$",
     re.IGNORECASE,
 )
+NO_PERSONA = re.compile(r"\bno ?persona\b", re.IGNORECASE)
 CONTROL = re.compile(
     r"__[\w-]+__|<\|?/?\w+\|?>|\[/?(?:inst|sys|system)\]|```|\{\{|\bMETASEQ\b|#{2,}|https?://",
     re.IGNORECASE,
@@ -69,7 +70,7 @@ def says_nothing(text: str) -> bool:
     """Empty, or one of the ways to say that there is nothing to remember."""
     return (
         not FILLED.search(text)
-        or "no persona" in re.sub(r"_+", " ", text.lower())
+        or bool(NO_PERSONA.search(re.sub(r"_+", " ", text)))
         or bool(NOTHING.match(text))
     )
 

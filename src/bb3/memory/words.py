@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 import snowballstemmer
@@ -173,19 +172,6 @@ def names(text: str) -> set[str]:
             if core[0].isupper() and core.lower() not in FUNCTION:
                 found.add(stem(core.lower()))
     return found
-
-
-def f1(left: Iterable[str], right: Iterable[str]) -> float:
-    """Harmonic mean of the shares of words two texts have in common, each counted as often as it
-    occurs (the measure of SQuAD; Rajpurkar et al. 2016, arXiv:1606.05250).
-    """
-    ours, theirs = list(left), list(right)
-    rest, common = list(theirs), 0
-    for word in ours:
-        if word in rest:
-            rest.remove(word)
-            common += 1
-    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
 
 
 _LIGHT_STEMS = frozenset(stem(w) for w in LIGHT)

@@ -14,7 +14,8 @@ class Context:
 
     Attributes:
         turns: the conversation, oldest first, ending with the turn the module is about.
-        memories, documents: as found for this turn, best first.
+        memories, documents: as found for this turn, best first; for decisions, openings and
+            models trained on them so, memories in the order in which they were written.
         knowledge: answers of knowledge modules by tag (ckm, mkm, skm), for responses.
         earlier: answers this module gave on earlier turns; they are not to be repeated.
         style: for grm.

@@ -26,7 +26,12 @@ LEFT_OUT = {(Memory, "vector")}
 
 def dump_trace(trace: Trace) -> str:
     """A trace as JSON text."""
-    return json.dumps(plain(trace), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return dump(plain(trace))
+
+
+def dump(data: Any) -> str:
+    """Plain data as JSON text, each character in one way only."""
+    return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 def load_trace(text: str) -> Trace:

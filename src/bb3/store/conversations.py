@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import select, update
@@ -10,8 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bb3.core.errors import StoreError
 from bb3.core.types import Conversation, Speaker, Trace, Turn, TurnStatus, now
-from bb3.store.codec import dump_trace, load_trace
+from bb3.store.codec import dump, dump_trace, load_trace
 from bb3.store.models import Base, ConversationRow, TraceRow, TurnRow
+
+FORGOTTEN = "[forgotten]"
+"""Stands in traces for the words of a memory that was forgotten."""
 
 
 async def start(session: AsyncSession, user: str) -> Conversation:
@@ -94,6 +99,32 @@ async def traces(session: AsyncSession, conversation: str) -> list[Trace]:
     """All traces of a conversation, oldest first."""
     query = select(TraceRow.data).where(TraceRow.conversation == conversation)
     return [load_trace(text) for text in await session.scalars(query.order_by(TraceRow.seq))]
+
+
+async def forget_in_traces(session: AsyncSession, user: str, texts: Collection[str]) -> None:
+    """Cut texts out of what the user's turns looked at and wrote. What was said stays: the
+    conversation is not unsaid by forgetting a memory."""
+    mine = select(ConversationRow.id).where(ConversationRow.user == user)
+    query = select(TraceRow).where(TraceRow.conversation.in_(mine))
+    if len(texts) == 1:  # JSON writes it in one way only
+        written = json.dumps(next(iter(texts)))[1:-1]
+        query = query.where(TraceRow.data.contains(written, autoescape=True))
+    for row in await session.scalars(query):
+        data = json.loads(row.data)
+        kept = {name: data[name] for name in ("user", "history", "reply") if name in data}
+        row.data = dump({**_without(data, texts), **kept})
+
+
+def _without(value: Any, texts: Collection[str]) -> Any:
+    if isinstance(value, str):
+        for text in texts:
+            value = value.replace(text, FORGOTTEN)
+        return value
+    if isinstance(value, list):
+        return [_without(item, texts) for item in value]
+    if isinstance(value, dict):
+        return {key: _without(item, texts) for key, item in value.items()}
+    return value
 
 
 async def _upsert(

@@ -12,6 +12,7 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bb3.core.types import Memory, MemoryOrigin, Speaker, Vector, now
+from bb3.store.conversations import forget_in_traces
 from bb3.store.models import MemoryRow
 
 
@@ -75,19 +76,25 @@ async def edit(
 
 
 async def forget(session: AsyncSession, user: str, memory_id: int) -> bool:
-    """Delete a memory; those it replaced go with it by the foreign key."""
+    """Delete a memory, out of the traces too; those it replaced go with it by the foreign key."""
     row = await _one(session, user, memory_id)
     if row is None:
         return False
+    gone = {row.id: row.text}
+    for old in reversed(await of_user(session, user, superseded=True)):  # the newer first
+        if old.superseded_by in gone:
+            gone[old.id] = old.text
     await session.execute(delete(MemoryRow).where(MemoryRow.id == row.id))
+    await forget_in_traces(session, user, set(gone.values()))
     return True
 
 
 async def forget_all(session: AsyncSession, user: str) -> int:
     """Delete all memories of a user; counts the current ones and the replaced."""
-    ids = (await session.scalars(select(MemoryRow.id).where(MemoryRow.user == user))).all()
+    gone = await of_user(session, user, superseded=True)
     await session.execute(delete(MemoryRow).where(MemoryRow.user == user))
-    return len(ids)
+    await forget_in_traces(session, user, {memory.text for memory in gone})
+    return len(gone)
 
 
 async def age(session: AsyncSession, user: str, used: Sequence[int]) -> None:

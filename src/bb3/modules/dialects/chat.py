@@ -26,6 +26,8 @@ RECENT_TURNS = 6
 
 NOTHING = "nothing"
 GREETING = "Hello!"
+YOURS = "You said of yourself:"
+"""Before a memory of the bot: its own taste is not to be told to the user as theirs."""
 ANSWERS = {"sdm": ("fact", "chat"), "mdm": ("user", "world")}
 """Labels that small models tell apart well; chosen by measurement (docs/decisions.md)."""
 
@@ -42,21 +44,18 @@ class ChatDialect:
 
     name = "chat"
     trained = False
+    tells_persona = True
     drop_turns = 8
 
     def render(self, module: Module, context: Context) -> Prompt:
         """System message, examples, then one message for the task (or the conversation)."""
+        told = _background(context) if module.kind is Kind.RESPONSE else ()
+        system = Message(role="system", content=" ".join((_instruction(module.tag), *told)))
         if module.kind is Kind.RESPONSE and module.sight is Sight.CONVERSATION:
-            system = " ".join((_instruction(module.tag), *_background(context)))
-            messages = (Message(role="system", content=system), *_examples(module.tag))
-            return Prompt(messages=(*messages, *_conversation(context)))
-        return Prompt(
-            messages=(
-                Message(role="system", content=_instruction(module.tag)),
-                *_examples(module.tag),
-                Message(role="user", content=_task(module, context)),
-            )
-        )
+            asked = tuple(_conversation(context))
+        else:
+            asked = (Message(role="user", content=_task(module, context)),)
+        return Prompt(messages=(system, *_examples(module.tag), *asked))
 
     def limit(self, module: Module) -> int:
         """As the large models, so that presets fit both."""
@@ -67,8 +66,8 @@ class ChatDialect:
         return ANSWERS[module.tag]
 
     def quote(self, memory: Memory) -> str:
-        """The bare sentence."""
-        return memory.text
+        """The bare sentence; the bot's own is marked as such."""
+        return _quote(memory)
 
     def read(self, module: Module, text: str) -> str:
         """One line, out of whatever an eager model wraps around it: code fences, a JSON object
@@ -162,13 +161,17 @@ def _in_alternation(turns: Sequence[Turn]) -> Iterator[tuple[Speaker, list[str]]
         yield speaker, [turn.text for turn in group]
 
 
+def _quote(memory: Memory) -> str:
+    return memory.text if memory.speaker is Speaker.USER else f"{YOURS} {memory.text}"
+
+
 def _task(module: Module, context: Context) -> str:
     """What the module is shown, in one message; the last turn stands last."""
     lines = []
     if module.documents:
         lines += [f"{one_line(d.title)}: {one_line(d.text)}" for d in context.documents]
     elif module.memories and module.kind is not Kind.DECISION:
-        lines += [f"- {one_line(memory.text)}" for memory in context.memories]
+        lines += [f"- {one_line(_quote(memory))}" for memory in context.memories]
     if module.sight is Sight.LAST_TURN:
         lines.append(one_line(context.last_turn.text))
     elif module.sight is Sight.CONVERSATION:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from bb3.core.ports import Prompt
-from bb3.core.types import Memory
+from bb3.core.types import Memory, Speaker
 from bb3.modules.catalog import MODULES, Kind, Module
 from bb3.modules.context import Context
 from bb3.modules.dialects.examples import Example, lesson
@@ -35,8 +35,8 @@ class FewShotDialect(OptDialect):
         )
 
     def quote(self, memory: Memory) -> str:
-        """The bare sentence, as in the examples."""
-        return memory.text
+        """The bare sentence, as in the examples; the bot's own says whose it is."""
+        return memory.text if memory.speaker is Speaker.USER else super().quote(memory)
 
     def limit(self, module: Module) -> int:
         """The lesson takes the room that trained models keep for long answers."""

@@ -24,6 +24,7 @@ class OptDialect:
 
     name = "opt"
     trained = True
+    tells_persona = False
     drop_turns = 1
 
     def render(self, module: Module, context: Context) -> Prompt:

@@ -24,6 +24,7 @@ class R2C2Dialect:
 
     name = "r2c2"
     trained = True
+    tells_persona = False
     drop_turns = 1
 
     def render(self, module: Module, context: Context) -> Prompt:
