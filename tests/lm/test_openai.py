@@ -354,10 +354,13 @@ async def test_one_deadline_for_all_requests_of_a_call():
     """Five requests of a tenth of a second each do not fit into a quarter of one."""
 
     async def answer(reader, writer):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        await asyncio.sleep(0.1)
-        writer.write(listed("llamacpp") if "/v1/models" in head else response({"tokens": [1, 2]}))
-        writer.close()
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.1)
+            models = b"/v1/models" in head
+            writer.write(listed("llamacpp") if models else response({"tokens": [1, 2]}))
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     model = OpenAIModel(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
