@@ -28,6 +28,6 @@ class Deadline:
                 return await work
         except TimeoutError:
             raise ModelTimeout(
-                f"Module {self._request.module} had no answer within {self._request.deadline_s} s.",
+                f"No answer of {self._request.module} within {self._request.deadline_s} s.",
                 remedy="Give it more time, or use fewer threads where other programs are busy.",
             ) from None

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from bb3.core.errors import ModelError, ModelTimeout
+from bb3.core.errors import ModelError
 from bb3.core.ports import GenerationRequest, GenerationResult, Prompt, Sampling, ScoreResult
 from bb3.core.types import TokenCounts
 from bb3.lm.batch import answer_each
+from bb3.lm.deadline import Deadline
 from bb3.lm.desk import Desk, Job
 from bb3.lm.network import Network, open_network
 from bb3.modules.dialects.r2c2 import without_control
 from bb3.nets.decoding import Hypothesis, Settings
-
-T = TypeVar("T")
 
 _SENTENCE_ENDS = (".", "?", "!")
 _UNSETTLED = re.compile(r"\S*_\S*$|\ufffd+$")  # a control token begun, half a character
@@ -71,10 +69,10 @@ class R2C2Model:
         job.settled = tell
         job.answer.add_done_callback(lambda _: tell(None))
         shown = ""
-        until = _deadline(request)
+        deadline = Deadline(request)
         try:
             self._open().submit(job)
-            while (ids := await _until(until, news.get(), request)) is not None:
+            while (ids := await deadline.keep(news.get())) is not None:
                 text = _visible(self._text(ids, request.sampling))
                 if len(text) > len(shown):
                     yield text[len(shown) :]
@@ -94,10 +92,11 @@ class R2C2Model:
             raise ModelError(f"A continuation of {too_long} tokens: {self._positions} can be read.")
         if not answers:
             return ScoreResult(logprobs=())
+        deadline = Deadline(request)
         job = self._job(request)
         job.answers = answers
         self._open().submit(job)
-        logprobs = await _until(_deadline(request), asyncio.wrap_future(job.scores), request)
+        logprobs = await deadline.keep(asyncio.wrap_future(job.scores))
         tokens = TokenCounts(prompt=job.tokens, cached=job.cached)
         return ScoreResult(logprobs=tuple(logprobs), tokens=tokens)
 
@@ -113,9 +112,10 @@ class R2C2Model:
     # --- one call -----------------------------------------------------------------------------
 
     async def _generate(self, request: GenerationRequest) -> GenerationResult:
+        deadline = Deadline(request)
         job = self._job(request)
         self._open().submit(job)
-        answer = await _until(_deadline(request), asyncio.wrap_future(job.answer), request)
+        answer = await deadline.keep(asyncio.wrap_future(job.answer))
         return self._result(job, answer, request.sampling)
 
     def _open(self) -> Desk:
@@ -197,20 +197,3 @@ def load(path: Path, *, dtype: str = "auto", device: str = "auto", threads: int 
 def _visible(text: str) -> str:
     """As much of an unfinished answer as can be shown."""
     return without_control(_UNSETTLED.sub("", text))
-
-
-def _deadline(request: GenerationRequest) -> float | None:
-    """By the loop's clock."""
-    if request.deadline_s is None:
-        return None
-    return asyncio.get_running_loop().time() + request.deadline_s
-
-
-async def _until(deadline: float | None, work: Awaitable[T], request: GenerationRequest) -> T:
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await work
-    except TimeoutError:
-        raise ModelTimeout(
-            f"No answer of {request.module} within {request.deadline_s} s."
-        ) from None
