@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from bb3.core.errors import ModelError
 from bb3.core.types import Document
-from bb3.search.best import bm25, char_chunks, cut, distinct, first_chunk, first_words
+from bb3.search.best import ChunkRule, bm25, char_chunks, cut, distinct, first_chunk, first_words
 from tests.search.conftest import WordEmbedder
 
 FILLER = "This sentence is only here to make the text rather long, it says nothing at all. " * 20
@@ -64,6 +65,40 @@ async def test_so_many_chunks_are_embedded_and_no_more(embedder: WordEmbedder) -
     assert len(embedder.texts) == 33
 
 
+async def test_a_long_page_leaves_the_others_their_place(embedder: WordEmbedder) -> None:
+    """The query is one that no general index answers: no word of it is counted there."""
+    page = " ".join(f"Romans eat dish{i} in Rome with dish{i + 1} and wine." for i in range(2000))
+    documents = [
+        Document(title="A", text=page, url="http://x/a"),
+        Document(title="B", text="What to eat in Rome: supplì.", url="http://x/b"),
+        Document(title="C", text="Oslo is cold.", url="http://x/c"),
+    ]
+    found = await cut("what should I eat in Rome", documents, "best", embedder)
+    assert [d.title for d in found][-1] == "C" and len(found) == 3
+    assert len(embedder.texts) == 33
+    by_words = await cut("what should I eat in Rome", documents)
+    assert sorted(d.title for d in by_words) == ["A", "B", "C"]
+    assert by_words[0].score > by_words[-1].score == 0
+
+
+@pytest.mark.parametrize("with_embedder", [False, True])
+async def test_documents_without_names_are_told_apart(
+    embedder: WordEmbedder, with_embedder: bool
+) -> None:
+    documents = [Document(title="", text=f"jazz text{i}") for i in range(40)]
+    found = await cut("jazz", documents, "best", embedder if with_embedder else None)
+    assert {d.text for d in found} == {d.text for d in documents}
+
+
+@pytest.mark.parametrize("rule", ["best", "opt", "r2c2"])
+async def test_huge_titles_and_texts_take_no_time(rule: ChunkRule) -> None:
+    huge = Document(title="title " * 300_000, text="some text " * 200_000)
+    begun = time.monotonic()
+    [found] = await cut("text", [huge], rule)
+    assert time.monotonic() - begun < 10
+    assert len(found.title) == 300
+
+
 async def test_nothing_in_nothing_out(embedder: WordEmbedder) -> None:
     assert await cut("q", [], "best", embedder) == []
     assert await cut("q", [Document(title="t", text=" ")], "best", embedder) == []
@@ -84,7 +119,7 @@ def test_char_chunks_equal_the_reference(shared: Path) -> None:
     cases = json.loads((shared / "golden/r2c2/utils.json").read_text())["chunk_docs"]
     assert len(cases) >= 7
     for case in cases:
-        ours = char_chunks(case["text"], case["size"])
+        ours = list(char_chunks(case["text"], case["size"]))
         theirs = case["chunks"]
         cuts = len(theirs) - 1
         assert ours[:cuts] == theirs[:cuts]

@@ -1,32 +1,12 @@
-"""Sentences and passages."""
+"""Passages."""
 
 from __future__ import annotations
 
 import itertools
 import random
+import time
 
-import pytest
-
-from bb3.search.chunk import passages, sentences
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", []),
-        (" \n\t ", []),
-        ("One", ["One"]),
-        ("One. Two! Three? Four…", ["One.", "Two!", "Three?", "Four…"]),
-        ('He said "Go." Then he left.', ['He said "Go."', "Then he left."]),
-        ("It costs 3.50 in the U.S. today. Yes.", ["It costs 3.50 in the U.S. today.", "Yes."]),
-        ("Dr. No met J. R. Smith. They spoke.", ["Dr. No met J. R. Smith.", "They spoke."]),
-        ("A paragraph\n\nanother one", ["A paragraph", "another one"]),
-        ("wrapped\nline. Next", ["wrapped\nline.", "Next"]),
-        ("Things:\n- one\n- two\n1. three", ["Things:", "- one", "- two", "1. three"]),
-    ],
-)
-def test_sentences(text: str, expected: list[str]) -> None:
-    assert sentences(text) == expected
+from bb3.search.chunk import passages
 
 
 def test_a_short_text_is_one_passage() -> None:
@@ -61,5 +41,11 @@ def test_a_sentence_longer_than_a_passage_is_cut() -> None:
 
 
 def test_hostile_texts_take_no_time() -> None:
-    for text in ("." * 200_000, "A. " * 50_000, "\n" * 200_000, "x" * 500_000, '."' * 100_000):
+    for text in (
+        "." * 2_000_000, "\n" * 2_000_000, "x" * 2_000_000, '."' * 1_000_000, "A. " * 700_000,
+        "Dr. " * 500_000, "1. " * 300_000, ". " + " " * 2_000_000 + "。", "a\n \n" * 300_000,
+        "\n" + "1" * 2_000_000, "a\n" + " " * 2_000_000 + "b",
+    ):  # fmt: skip
+        begun = time.monotonic()
         assert all(passages(text)) or not text.strip()
+        assert time.monotonic() - begun < 10, text[:20]

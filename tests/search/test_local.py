@@ -272,6 +272,21 @@ async def test_prune_and_remove(index: LocalIndex) -> None:
     assert (await index.stats()).documents == 2
 
 
+@pytest.mark.parametrize("url", ["http://x/\ud800", "http://x/\0", ""])
+async def test_prune_keeps_what_has_odd_characters_in_its_key(index: LocalIndex, url: str) -> None:
+    odd = Document(title="Odd\0 \udfff title", text="A zebra.", url=url)
+    assert (await index.add([odd], prune=True)).removed == len(CORPUS)
+    assert len(await index.search("zebra", 5)) == 1
+    assert await index.remove([url or odd.title]) == 1
+
+
+async def test_a_huge_title_is_kept_once_not_with_every_passage(index: LocalIndex) -> None:
+    await index.add([doc("title " * 100_000, "some text of a zebra " * 20_000)])
+    assert (await index.stats()).bytes < 10_000_000
+    [found] = await index.search("zebra", 5)
+    assert len(found.title) == 300
+
+
 async def test_progress(index: LocalIndex) -> None:
     seen: list[int] = []
     progress = Progress("index", unit="documents", report=lambda p: seen.append(p.done))
@@ -414,7 +429,7 @@ async def test_truncated_and_damaged_files(index: LocalIndex) -> None:
 
 async def test_a_full_disk_while_building(index: LocalIndex) -> None:
     await fill_disk(index)
-    with pytest.raises(SearchError, match="full"):
+    with pytest.raises(SearchError, match=r"disk is full.*Free some disk space"):
         await index.add(doc(f"item {i}", f"text number {i} " * 200) for i in range(500))
     assert (await titles(index, "jazz"))[0] == "Jazz"
     assert (await index.stats()).documents == len(CORPUS)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from bb3.core.errors import UsageError
-from bb3.search.sources import MAX_LINE_BYTES, Sources
+from bb3.search.sources import MAX_LINE_BYTES, Sources, markdown
 
 
 def test_kinds(tmp_path: Path) -> None:
@@ -38,6 +39,48 @@ def test_kinds(tmp_path: Path) -> None:
     assert found["e"].url.endswith("e.jsonl#L3")
     assert sources.skipped == []
     assert sources.replaced == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "plain"),
+    [
+        ("# Learn C#\nx", "Learn C#", "Learn C#\nx"),
+        ("## A  ## \r\nx", "A", "A\nx"),
+        ("#\nx", "name", "x"),
+        ("####### seven\nx", "name", "####### seven\nx"),
+        ("---\ntitle: 'T'\n---\n# A\nx", "T", "A\nx"),
+        ("---\r\ntitle:\r\n---\r\n# A\r\nx", "A", "A\nx"),
+        ("---\ntitle: T\n# A", "A", "---\ntitle: T\nA"),
+        ("a [b](c) and ![d](e)\n\n`f` **g** h_i", "name", "a b and d\n\nf g h_i"),
+        ("", "name", ""),
+    ],
+)
+def test_markdown(text: str, title: str, plain: str) -> None:
+    assert markdown(text, "name") == (title, plain)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# a" + " " * 1_000_000 + "b",
+        "# a" + " #" * 500_000 + "b",
+        "a" + " " * 500_000 + "#" * 500_000 + "b",
+        "---" + "\n" * 1_000_000 + "x",
+        "---\ntitle: a" + " " * 1_000_000 + "'b\n---\n",
+        " " * 1_000_000 + "x",
+        "\n" * 1_000_000 + "x",
+        "[" * 1_000_000,
+        "![" * 500_000,
+        "[a](" * 250_000,
+        "*" * 1_000_000,
+        " *a" * 300_000,
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_hostile_markdown_takes_no_time(text: str) -> None:
+    begun = time.monotonic()
+    markdown(text, "name")
+    assert time.monotonic() - begun < 10
 
 
 def test_what_is_left_out_and_why(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ import snowballstemmer
 from bb3.core.errors import Bb3Error
 from bb3.core.ports import Embedder
 from bb3.core.types import Document
-from bb3.search.chunk import passages
+from bb3.search.chunk import MAX_TITLE_CHARS, passages
 from bb3.search.query import MAX_QUERY_CHARS, parse
 
 log = logging.getLogger(__name__)
@@ -47,13 +48,14 @@ async def cut(
     embedder: Embedder | None = None,
 ) -> list[Document]:
     """Documents without duplicates, each cut to one chunk by the rule."""
+    kept = [replace(d, title=d.title[:MAX_TITLE_CHARS]) for d in distinct(documents)]
     match rule:
         case "best":
-            return await best_chunks(query, documents, embedder)
+            return await best_chunks(query, kept, embedder)
         case "opt":
-            return [first_words(document) for document in distinct(documents)]
+            return [first_words(document) for document in kept]
         case "r2c2":
-            return [first_chunk(document) for document in distinct(documents)]
+            return [first_chunk(document) for document in kept]
 
 
 async def best_chunks(
@@ -64,36 +66,49 @@ async def best_chunks(
     ``score`` becomes the cosine of query and chunk; without an embedder (or when it fails) a
     BM25 score over the chunks at hand, from 0 to 1.
     """
-    parts = [
-        replace(document, text=chunk)
-        for document in distinct(documents)
-        for chunk in passages(document.text)
-    ]
+    parts = [[replace(d, text=chunk) for chunk in passages(d.text)] for d in documents]
+    parts = [own for own in parts if own]
     if not parts:
         return []
-    by_words = bm25(query, [f"{part.title} {part.text}" for part in parts])
-    chosen = [replace(part, score=score) for part, score in zip(parts, by_words, strict=True)]
+    scores = iter(bm25(query, [f"{p.title} {p.text}" for own in parts for p in own]))
+    parts = [[replace(p, score=next(scores)) for p in own] for own in parts]
     if embedder is not None:
-        chosen = sorted(chosen, key=lambda part: -part.score)[:MAX_CHUNKS]
-        chosen = await compared(query, chosen, embedder)
-    best: dict[tuple[str, str], Document] = {}
-    for part in sorted(chosen, key=lambda part: -part.score):
-        best.setdefault((part.url, part.title), part)
-    return list(best.values())
+        parts = await compared(query, parts, embedder)
+    return best_first(max(own, key=lambda p: p.score) for own in parts)
 
 
-async def compared(query: str, parts: list[Document], embedder: Embedder) -> list[Document]:
-    """Parts scored by cosine with the query; as they were when the embedder fails."""
+async def compared(
+    query: str, parts: list[list[Document]], embedder: Embedder
+) -> list[list[Document]]:
+    """Parts of each document scored by cosine with the query; as they were when the embedder fails.
+
+    Of each document in turn its next best by words, so that a long one leaves the others their
+    share: ``MAX_CHUNKS`` parts in all, but at least one of each.
+    """
+    turns = [
+        (number, part)
+        for turn in zip_longest(*map(best_first, parts))
+        for number, part in enumerate(turn)
+        if part is not None
+    ][: max(MAX_CHUNKS, len(parts))]
     try:
         vectors = await embedder.embed(
-            [query[:MAX_QUERY_CHARS], *(f"{part.title}. {part.text}" for part in parts)]
+            [query[:MAX_QUERY_CHARS], *(f"{part.title}. {part.text}" for _, part in turns)]
         )
     except Bb3Error as error:
         log.warning("chunks are ordered by words only: %s", error)
         return parts
     matrix = np.stack([np.frombuffer(vector, np.float32) for vector in vectors])
     similarities = matrix[1:] @ matrix[0]  # (parts, dim) @ (dim,)
-    return [replace(p, score=float(s)) for p, s in zip(parts, similarities, strict=True)]
+    scored: list[list[Document]] = [[] for _ in parts]
+    for (number, part), similarity in zip(turns, similarities, strict=True):
+        scored[number].append(replace(part, score=float(similarity)))
+    return scored
+
+
+def best_first(documents: Iterable[Document]) -> list[Document]:
+    """The highest score first; equal ones as they came."""
+    return sorted(documents, key=lambda document: -document.score)
 
 
 def first_words(document: Document, words: int = OPT_WORDS) -> Document:
@@ -106,22 +121,21 @@ def first_words(document: Document, words: int = OPT_WORDS) -> Document:
 
 def first_chunk(document: Document, chars: int = R2C2_CHARS) -> Document:
     """The reference's rule for its 3B model: cut at the first space after ``chars``."""
-    return replace(document, text=next(iter(char_chunks(document.text, chars)), ""))
+    return replace(document, text=next(char_chunks(document.text, chars), ""))
 
 
-def char_chunks(text: str, chars: int = R2C2_CHARS) -> list[str]:
+def char_chunks(text: str, chars: int = R2C2_CHARS) -> Iterator[str]:
     """A text cut at the first space at or after every ``chars`` characters; the space is dropped.
 
     The reference also loses as many characters at the very end as it made cuts; we keep them.
     """
-    chunks: list[str] = []
-    while text:
-        end = text.find(" ", chars)
+    start = 0
+    while start < len(text):
+        end = text.find(" ", start + chars)
         if end < 0:
-            return [*chunks, text]
-        chunks.append(text[:end])
-        text = text[end + 1 :]
-    return chunks
+            end = len(text)
+        yield text[start:end]
+        start = end + 1
 
 
 def distinct(documents: Sequence[Document]) -> list[Document]:
@@ -157,7 +171,7 @@ def bm25(query: str, texts: Sequence[str], *, k1: float = 1.2, b: float = 0.75) 
 
     Statistics come from ``texts`` alone. Words are Porter stems, the query without stop words.
     """
-    wanted = {stem(word) for word in parse(query).words}
+    wanted = {stem(word) for word in parse(query, general=False).words}
     counts = [Counter(stem(word) for word in WORD.findall(text.casefold())) for text in texts]
     lengths = [count.total() for count in counts]
     mean = sum(lengths) / len(texts) or 1.0

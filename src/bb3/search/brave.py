@@ -18,7 +18,9 @@ MAX_CHARS = 400
 MAX_WORDS = 50
 """The service refuses longer queries and more results."""
 
-TAG = re.compile(r"</?\w+[^>]*>")
+MAX_SNIPPET = 4000
+"""Characters; a snippet has some 200, and ``html`` fails at an entity of over 4300 digits."""
+TAG = re.compile(r"</?\w[^<>]*>")
 
 
 class Result(BaseModel):
@@ -93,5 +95,5 @@ def snippets(result: Result) -> str:
 
 
 def plain(text: str) -> str:
-    """Text without tags and entities."""
-    return html.unescape(TAG.sub("", text)).strip()
+    """A snippet without tags and entities."""
+    return html.unescape(TAG.sub("", text[:MAX_SNIPPET])).strip()

@@ -1,38 +1,13 @@
-"""Documents into passages, and the best passage of each document for a query."""
+"""Documents into passages."""
 
 from __future__ import annotations
 
-import re
-
-SENTENCE_END = re.compile(
-    r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[\w])|\n\s*\n|\n(?=\s*(?:[-*#•]|\d+[.)])\s)"
-)
-ABBREVIATION = re.compile(
-    r"(?:^|[\s(])(?:[A-Z]|[a-z]\.[a-z]|(?:[A-Z]\.)+[A-Z]|Dr|Mr|Mrs|Ms|St|Prof|Jr|Sr|vs|etc|ca|c|cf|No|approx)\.$"
-)
-ITEM_NUMBER = re.compile(r"\s*\d+\.")
+from bb3.core.text import sentences
 
 PASSAGE_WORDS = 120
 OVERLAP_WORDS = 25
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a text, whitespace trimmed; paragraphs and list items end one too."""
-    found: list[str] = []
-    start = 0
-    for end in SENTENCE_END.finditer(text):
-        piece = text[start : end.start()]
-        if "\n" not in end.group() and (
-            ABBREVIATION.search(piece[-12:]) or ITEM_NUMBER.fullmatch(piece)
-        ):
-            continue
-        closing = end.group().rstrip()
-        start = end.end()
-        if stripped := (piece + closing).strip():
-            found.append(stripped)
-    if rest := text[start:].strip():
-        found.append(rest)
-    return found
+MAX_TITLE_CHARS = 300
+"""A title goes with every passage of its document; what is longer is cut."""
 
 
 def passages(text: str, *, words: int = PASSAGE_WORDS, overlap: int = OVERLAP_WORDS) -> list[str]:
@@ -45,7 +20,7 @@ def passages(text: str, *, words: int = PASSAGE_WORDS, overlap: int = OVERLAP_WO
     found: list[str] = []
     current: list[list[str]] = []
     fresh = False  # whether `current` holds more than the overlap
-    for sentence in sentences(text):
+    for sentence in sentences(text, wrapped=True):
         pieces = sentence.split()
         for start in range(0, len(pieces), words):
             piece = pieces[start : start + words]

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from bb3.core.errors import SearchError
 from bb3.core.types import Document, Vector
-from bb3.search.chunk import passages
+from bb3.search.chunk import MAX_TITLE_CHARS, passages
 from bb3.search.query import any_of
 
 FORMAT = "1"
@@ -148,10 +148,11 @@ class IndexFile:
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self.connection
+                self.connection.execute("COMMIT")
             except BaseException:
-                self.connection.execute("ROLLBACK")
+                if self.connection.in_transaction:  # a full disk has ended it already
+                    self.connection.execute("ROLLBACK")
                 raise
-            self.connection.execute("COMMIT")
 
     def attribution(self) -> str:
         rows = self.select("SELECT value FROM meta WHERE key = 'attribution'")
@@ -177,7 +178,7 @@ class IndexFile:
         removed = 0
         with self.transaction() as db:
             for key in keys:
-                row = db.execute("SELECT id FROM documents WHERE key = ?", (key,)).fetchone()
+                row = db.execute("SELECT id FROM documents WHERE key = ?", (clean(key),)).fetchone()
                 if row is not None:
                     delete_document(db, row[0])
                     removed += 1
@@ -307,14 +308,14 @@ def marks(values: Sequence[object]) -> str:
 
 def key_of(document: Document) -> str:
     """What tells a document from others: its url, or its title where there is none."""
-    return document.url or document.title
+    return clean(document.url or document.title)
 
 
 def add_one(db: sqlite3.Connection, document: Document) -> Changes:
     """Insert a document, replace it when its content changed, or leave it."""
-    title, text, url = (clean(part) for part in (document.title, document.text, document.url))
+    title, text, url = map(clean, (document.title[:MAX_TITLE_CHARS], document.text, document.url))
     digest = hashlib.blake2b(f"{title}\0{text}".encode(), digest_size=16).digest()
-    key = clean(key_of(document))
+    key = key_of(document)
     old = db.execute("SELECT id, hash FROM documents WHERE key = ?", (key,)).fetchone()
     if old is not None and old[1] == digest:
         return Changes(unchanged=1)

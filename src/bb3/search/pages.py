@@ -10,10 +10,12 @@ import trafilatura
 
 from bb3.core.errors import SearchError
 
-META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w-]{1,40})", re.IGNORECASE)
+META_CHARSET = re.compile(
+    rb"<meta[^>]{0,200}?charset\s*+=\s*+[\"']?\s*+([\w-]{1,40})", re.IGNORECASE
+)
 META_WITHIN = 4096
 """How far into a page its charset may be declared (the standard says 1024 bytes)."""
-TITLE = re.compile(r"<title[^>]*>([^<]{0,500})", re.IGNORECASE)
+TITLE = re.compile(r"<title[^<>]*>([^<]{0,500})", re.IGNORECASE)
 
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -46,11 +48,13 @@ def decode_page(body: bytes, charset: str | None) -> str:
 
 
 def is_text_encoding(name: str) -> bool:
-    """Whether Python knows an encoding of text by this name (``zlib`` is one of bytes)."""
+    """Whether Python knows an encoding of pages by this name (``zlib`` is one of bytes; that of
+    host names, ``punycode``, takes minutes for a page)."""
     try:
-        return bool(codecs.lookup(name)._is_text_encoding)
+        codec = codecs.lookup(name)
     except (LookupError, ValueError):
         return False
+    return bool(codec._is_text_encoding) and codec.name != "punycode"
 
 
 def extract(html: str, url: str = "") -> tuple[str, str]:

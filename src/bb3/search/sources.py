@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from bb3.core.errors import SearchError, UsageError
@@ -25,13 +26,10 @@ MAX_LINE_BYTES = 4 * 2**20
 MAX_SKIPPED = 1000
 """So many are told one by one; beyond it they are only counted."""
 
-FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
-FRONT_TITLE = re.compile(r"^title:\s*[\"']?(.+?)[\"']?\s*$", re.MULTILINE)
-HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
-LINK = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)")
-MARKS = re.compile(
-    r"^```.*$|^#{1,6}\s+|\s+#+\s*$|(?<!\w)[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}(?!\w)", re.MULTILINE
-)
+HEADING = re.compile(r"#{1,6}(?:\s|$)")
+LINK = re.compile(r"!?\[([^\[\]]*)\]\([^\[)]*\)")
+EMPHASIS = re.compile(r"(?<!\w)[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}(?!\w)")
+"""All three for one line: none can run on over a hostile file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Sources:
 
     Hidden files, binary files, links to folders and files of other kinds are left out of folders; a
     file named itself is read as text whatever it is called, if it is text. Raises UsageError for
-    a path that does not exist.
+    a path that does not exist or cannot be looked at.
     """
 
     def __init__(
@@ -64,11 +62,13 @@ class Sources:
         self._paths = [Path(path) for path in paths]
         self._max_file_bytes = max_file_bytes
         for path in self._paths:
-            if not path.exists():
+            try:
+                path.stat()
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or error
                 raise UsageError(
-                    f"There is no file or folder {str(path)!r} to index.",
-                    remedy="Check the path.",
-                )
+                    f"{str(path)[:200]!r} cannot be indexed: {why}.", remedy="Check the path."
+                ) from error
 
     def __iter__(self) -> Iterator[Document]:
         for path in self._paths:
@@ -187,10 +187,35 @@ def json_document(line: str, title: str, url: str) -> Document:
 
 def markdown(text: str, title: str) -> tuple[str, str]:
     """Title (front matter, first heading, else the given) and plain text of Markdown."""
-    front = FRONT_MATTER.match(text)
-    body = text[front.end() :] if front else text
-    named = FRONT_TITLE.search(front.group(1)) if front else None
-    heading = HEADING.search(body)
-    found = named or heading
-    plain = MARKS.sub("", LINK.sub(r"\1", body))
-    return (MARKS.sub("", found.group(1)).strip() if found else title), plain.strip()
+    front, body = front_matter(text.split("\n"))
+    named = [
+        line.removeprefix("title:").strip(" \t\r\"'") for line in front if line.startswith("title:")
+    ]
+    headed = (heading(line) for line in body if HEADING.match(line))
+    titles = (plain_line(found) for found in chain(named, headed))
+    return next(filter(None, titles), title), "\n".join(map(plain_line, body)).strip()
+
+
+def front_matter(lines: list[str]) -> tuple[list[str], list[str]]:
+    """The lines between ``---`` at the very beginning, and the others."""
+    if lines[0].rstrip() == "---":
+        for number, line in enumerate(lines[1:], 1):
+            if line.rstrip() == "---":
+                return lines[1:number], lines[number + 1 :]
+    return [], lines
+
+
+def plain_line(line: str) -> str:
+    """A line of Markdown without its marks; the fences of code are nothing else."""
+    if line.startswith("```"):
+        return ""
+    if HEADING.match(line):
+        line = heading(line)
+    return EMPHASIS.sub("", LINK.sub(r"\1", line)).rstrip()
+
+
+def heading(line: str) -> str:
+    """The text of a heading, without the ``#`` before it and those that may close it."""
+    text = line.lstrip("#").strip()
+    opened = text.rstrip("#")
+    return opened.rstrip() if not opened or opened[-1].isspace() else text
