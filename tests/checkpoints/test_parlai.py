@@ -19,26 +19,8 @@ from bb3.core.errors import AssetError
 from bb3.core.ports import Progress
 from bb3.nets.r2c2 import R2C2Config, R2C2ForConditionalGeneration
 from bb3.nets.tokenizer import TextCodec
-from tests.checkpoints.conftest import (
-    Write,
-    dictionary,
-    parlai_options,
-    parlai_state,
-)
-
-
-def leftovers(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
-
-
-def assert_refused(path: Path, out: Path, message: str, **options: Any) -> None:
-    """The conversion ends in one line, and there is no model folder."""
-    with pytest.raises(AssetError, match=message) as caught:
-        convert(path, out, **options)
-    assert "\n" not in str(caught.value)
-    assert not out.exists()
-    assert leftovers(out.parent) == []
-
+from tests.checkpoints.conftest import Write, dictionary, parlai_options, parlai_state
+from tests.checkpoints.conversions import assert_refused, leftovers, pack
 
 # --- what is made ------------------------------------------------------------------------------
 
@@ -151,6 +133,23 @@ def test_files_of_older_torch_and_numbers_of_numpy(write_checkpoint: Write, tmp_
     assert same[0] == same[1]
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_only_a_mapped_file_is_opened_anew(
+    legacy: bool, write_checkpoint: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    read = parlai.read_tensors
+
+    def note(path: Path) -> dict[str, torch.Tensor]:
+        opened.append(path)
+        return read(path)
+
+    monkeypatch.setattr(parlai, "read_tensors", note)
+    monkeypatch.setattr(parlai, "MAPPED_BYTES", 1000)
+    convert(write_checkpoint(legacy=legacy), tmp_path / "out")
+    assert len(opened) == 2 if legacy else len(opened) > 10
+
+
 def test_the_recorded_checkpoint_has_the_bpe_of_its_folder(shared: Path, tmp_path: Path) -> None:
     out = convert(shared / "golden" / "r2c2" / "tiny" / "model", tmp_path / "out")
     assert R2C2Config.from_pretrained(out).vocab_size == 4264
@@ -167,18 +166,6 @@ def test_a_zoo_directory_and_its_bpe(write_checkpoint: Write, tmp_path: Path) ->
     assert_refused(tmp_path / "data" / "models", tmp_path / "out", "lacks 'Qu'")
     (gpt2 / "vocab.bpe").write_text("#version: 0.2\nh e\n", encoding="utf-8")
     convert(tmp_path / "data" / "models", tmp_path / "out")
-
-
-def pack(folder: Path, archive: Path, inner: str = "") -> Path:
-    if archive.suffix == ".zip":
-        with zipfile.ZipFile(archive, "w") as packed:
-            for file in folder.iterdir():
-                packed.write(file, f"{inner}{file.name}")
-        return archive
-    with tarfile.open(archive, "w:gz") as tape:
-        for file in folder.iterdir():
-            tape.add(file, f"{inner}{file.name}")
-    return archive
 
 
 @pytest.mark.parametrize("name", ["model.tgz", "bb3.tar.gz", "bb3.zip"])
@@ -265,12 +252,17 @@ def test_files_that_are_something_else(write_checkpoint: Write, tmp_path: Path) 
     for content in (b"", b"<html>Not found</html>"):
         (folder / "model").write_bytes(content)
         assert_refused(folder, out, "not a torch checkpoint")
+    for content in (b"\x80\x02.", b"\x80\x02]0.", b"\x80\x02K\x01Q."):
+        (folder / "model").write_bytes(content)
+        assert_refused(folder, out, "damaged or cut short")
     for number, content in enumerate(([1, 2], {"model": {}}, {"model": 3})):
         other = write_checkpoint(f"other{number}", content=content)
         assert_refused(other, out, "holds no (model|tensors)")
     (folder / "model.opt").write_text("{")
     folder = write_checkpoint("opt")
     (folder / "model.opt").write_text("{")
+    assert_refused(folder, out, "is not JSON")
+    (folder / "model.opt").write_text("[" * 100_000)
     assert_refused(folder, out, "is not JSON")
     (folder / "model.opt").write_text("[]")
     assert_refused(folder, out, "not a JSON object")
@@ -284,6 +276,7 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 def test_wrong_tensors_are_named(write_checkpoint: Write, tmp_path: Path) -> None:
     lin1 = "seq2seq_decoder__layers__1__ffn__lin1__weight"
+    copies = {f"seq2seq_{side}coder__embeddings__weight": None for side in ("en", "de")}
     cases: list[tuple[dict[str, Any], str]] = [
         ({lin1: None}, r"lacks 1 tensors: model\.decoder\.layers\.1\.fc1\.weight"),
         ({"embeddings__weight": None}, r"lacks the tensor embeddings\.weight"),
@@ -291,6 +284,15 @@ def test_wrong_tensors_are_named(write_checkpoint: Write, tmp_path: Path) -> Non
         ({lin1: torch.zeros(3, 8)}, r"lin1\.weight has shape \(3, 8\), not \(12, 8\)"),
         ({"class_head__weight": torch.zeros(2)}, r"that R2C2 has not: class_head\.weight"),
         ({lin1: torch.zeros(12, 8).long()}, "holds torch.int64"),
+        ({lin1: torch.zeros(12, 8).to(torch.float8_e5m2)}, "holds torch.float8_e5m2"),
+        ({lin1: torch.ones(12, 8).to_sparse()}, "torch.sparse_coo"),
+        ({lin1: torch.ones(12, 8, device="meta")}, "holds no numbers"),
+        ({"seq2seq_decoder__embeddings__weight": torch.ones(264, 8).to_sparse()}, "sparse_coo"),
+        (
+            copies | {"embeddings__weight": torch.zeros(264)},
+            "no rows and columns",
+        ),
+        (copies | {"embeddings__weight": torch.zeros(264, 0)}, r"has shape \(264, 0\)"),
         ({"seq2seq_decoder__embeddings__weight": torch.zeros(264, 8)}, "differs from embeddings"),
         ({lin1: torch.full((12, 8), torch.nan)}, "is not finite"),
         ({lin1: torch.full((12, 8), 1e6)}, "overflows in float16"),
@@ -313,6 +315,14 @@ def test_options_at_odds_with_tensors_or_with_the_architecture(
         ({"dict_tokenizer": "bpe"}, "dict_tokenizer 'bpe'"),
         ({"generation_model": "t5"}, "generation_model 't5'"),
         ({"n_segments": 2}, "n_segments 2"),
+        ({"n_heads": "many"}, "n_heads 'many' is not a whole number"),
+        ({"n_encoder_layers": "x"}, "n_encoder_layers 'x' is not a whole number"),
+        ({"n_extra_positions": [1]}, r"n_extra_positions \[1\] is not a whole number"),
+        ({"text_truncate": "a"}, "text_truncate 'a' is not a whole number"),
+        ({"label_truncate": "a"}, "label_truncate 'a' is not a whole number"),
+        ({"n_docs": 2.5}, "n_docs 2.5 is not a whole number"),
+        ({"dropout": "x"}, "dropout 'x' is not a number"),
+        ({"delimiter": 3}, "delimiter 3 is not text"),
     ]
     for number, (changes, message) in enumerate(cases):
         folder = write_checkpoint(f"case{number}", options=parlai_options(**changes))
@@ -342,63 +352,29 @@ def test_targets_that_are_taken(write_checkpoint: Write, tmp_path: Path) -> None
         convert(folder, tmp_path / "other", dtype="int3")
 
 
-# --- stopping and going on ---------------------------------------------------------------------
-
-
-class Stop(Exception):
-    pass
-
-
-def test_a_stopped_run_goes_on_from_its_finished_shards(
-    write_checkpoint: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("target", ["the current folder", "a link"])
+def test_a_folder_that_is_there_stays_what_it_is(
+    target: str, write_checkpoint: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, out = write_checkpoint(), tmp_path / "out"
-    whole = convert(folder, tmp_path / "whole", shard_bytes=700)
-
-    def stop(progress: Progress) -> None:
-        if progress.done > progress.total / 2:
-            raise Stop
-
-    with pytest.raises(Stop):
-        convert(folder, out, stop, shard_bytes=700)
-    assert not out.exists()
-    partial = tmp_path / ".out.partial"
-    finished = sorted(path.name for path in partial.glob("*.safetensors"))
-    assert 1 < len(finished) < len(list(whole.glob("*.safetensors")))
-    damaged = partial / finished[0]
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x7f")
-
-    written: list[str] = []
-    write = shards.write_shard
-
-    def note(shard: shards.Shard, *rest: Any) -> str:
-        written.append(shard.name)
-        return write(shard, *rest)
-
-    monkeypatch.setattr(parlai.shards, "write_shard", note)
-    convert(folder, out, shard_bytes=700)
-    assert finished[0] in written  # it was damaged since
-    assert not set(finished[1:]) & set(written)
-    for file in whole.iterdir():
-        if file.name != "README.md":
-            assert file.read_bytes() == (out / file.name).read_bytes(), file.name
-    assert leftovers(tmp_path) == []
+    checkpoint = write_checkpoint()
+    place = tmp_path / "place"
+    place.mkdir()
+    out = Path()
+    if target == "a link":
+        out = tmp_path / "link"
+        out.symlink_to(place)
+    monkeypatch.chdir(place)
+    assert convert(checkpoint, out, shard_bytes=3000) == out
+    for folder in (out, place):
+        assert AutoModelForSeq2SeqLM.from_pretrained(folder).dtype == torch.float16
+        assert leftovers(folder) == []
+    assert not (place / shards.STATE).exists()
+    assert "# place\n" in (place / "README.md").read_text()
 
 
-def test_shards_of_another_conversion_are_not_taken_over(
-    write_checkpoint: Write, tmp_path: Path
-) -> None:
-    folder, out = write_checkpoint(), tmp_path / "out"
-
-    def stop(progress: Progress) -> None:
-        if progress.done > progress.total / 2:
-            raise Stop
-
-    with pytest.raises(Stop):
-        convert(folder, out, stop, shard_bytes=3000, dtype="bfloat16")
-    convert(folder, out, dtype="float32")
-    assert sorted(path.name for path in out.glob("*.safetensors*")) == ["model.safetensors"]
-    assert AutoModelForSeq2SeqLM.from_pretrained(out).dtype == torch.float32
+def test_a_link_to_nothing_is_no_target(write_checkpoint: Write, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    assert_refused(write_checkpoint(), tmp_path / "out", "exists already")
 
 
 def test_no_space(write_checkpoint: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

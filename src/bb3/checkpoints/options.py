@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
+from bb3.checkpoints.keys import SHARED
 from bb3.core.errors import AssetError
 from bb3.nets.r2c2 import R2C2Config
 from bb3.nets.tokenizer import END, START
@@ -15,19 +17,33 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 ACTIVATIONS = ("gelu", "relu")
 TOKENIZERS = ("gpt2", "bytelevelbpe", "slow_bytelevel_bpe")
-SHARED = "model.shared.weight"
+WHOLE = (
+    "n_heads n_layers n_encoder_layers n_decoder_layers n_positions n_extra_positions n_docs "
+    "embedding_size ffn_size text_truncate truncate label_truncate min_doc_token_length"
+).split()
+FRACTIONS = ("dropout", "attention_dropout", "relu_dropout")
+KINDS: dict[str, tuple[str, type | UnionType]] = {
+    **dict.fromkeys(WHOLE, ("a whole number", int)),
+    **dict.fromkeys(FRACTIONS, ("a number", int | float)),
+    "delimiter": ("text", str),
+}
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """The options in a ``model.opt``. Raises AssetError when it is not a JSON object."""
+    """The options in a ``model.opt``. Raises AssetError when it is not a JSON object, or a value
+    that is read here is of another type.
+    """
     try:
         options = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AssetError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AssetError(f"{path} is not JSON: {error}.", remedy="Fetch it again.") from error
     if not isinstance(options, dict):
         raise AssetError(f"{path} is not a JSON object but {type(options).__name__}.")
+    for name, (words, kind) in KINDS.items():
+        if options.get(name) is not None and not isinstance(options[name], kind):
+            raise AssetError(f"{path}: {name} {options[name]!r} is not {words}.")
     return options
 
 
@@ -46,16 +62,17 @@ def make_config(options: Mapping[str, Any], shapes: Shapes) -> R2C2Config:
     _require_architecture(options)
     if SHARED not in shapes:
         raise AssetError("The checkpoint lacks the tensor embeddings.weight.")
-    rows, width = shapes[SHARED]
+    rows, width = _matrix(shapes, SHARED)
     encoder, decoder = (_layers(shapes, side) for side in ("encoder", "decoder"))
-    positions = _size(shapes, "model.encoder.embed_positions.weight")
-    feed = _size(shapes, "model.encoder.layers.0.fc1.weight")
+    positions, _ = _matrix(shapes, "model.encoder.embed_positions.weight")
+    feed, _ = _matrix(shapes, "model.encoder.layers.0.fc1.weight")
+    decoder_feed, _ = _matrix(shapes, "model.decoder.layers.0.fc1.weight")
     _agree(options, "embedding_size", width)
     _agree(options, "ffn_size", feed)
-    _agree(options, "n_positions", positions - int(options.get("n_extra_positions") or 0))
+    _agree(options, "n_positions", positions - (options.get("n_extra_positions") or 0))
     _agree(options, "n_encoder_layers", encoder)
     _agree(options, "n_decoder_layers", decoder)
-    heads = int(options.get("n_heads") or 0)
+    heads = options.get("n_heads") or 0
     if heads < 1 or width % heads:
         raise AssetError(f"model.opt: n_heads {heads} does not divide the width {width}.")
     return R2C2Config(
@@ -65,7 +82,7 @@ def make_config(options: Mapping[str, Any], shapes: Shapes) -> R2C2Config:
         encoder_layers=encoder,
         decoder_layers=decoder,
         encoder_ffn_dim=feed,
-        decoder_ffn_dim=_size(shapes, "model.decoder.layers.0.fc1.weight"),
+        decoder_ffn_dim=decoder_feed,
         encoder_attention_heads=heads,
         decoder_attention_heads=heads,
         activation_function=options.get("activation") or "relu",
@@ -74,8 +91,8 @@ def make_config(options: Mapping[str, Any], shapes: Shapes) -> R2C2Config:
         attention_dropout=float(options.get("attention_dropout") or 0.0),
         activation_dropout=float(options.get("relu_dropout") or 0.0),
         source_length=_truncation(options, positions),
-        document_room=int(options.get("min_doc_token_length") or 64),
-        document_limit=int(options.get("n_docs") or 5),
+        document_room=options.get("min_doc_token_length") or 64,
+        document_limit=options.get("n_docs") or 5,
         delimiter=options.get("delimiter") or "\n",
         **_seeds(options),
     )
@@ -145,7 +162,7 @@ def _agree(options: Mapping[str, Any], name: str, size: int) -> None:
 
 def _truncation(options: Mapping[str, Any], positions: int) -> int:
     stated = [options.get(name) for name in ("text_truncate", "truncate")]
-    lengths = [int(length) for length in stated if length is not None and int(length) > 0]
+    lengths: list[int] = [length for length in stated if length is not None and length > 0]
     return min([*lengths[:1], positions])
 
 
@@ -155,7 +172,10 @@ def _layers(shapes: Shapes, side: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def _size(shapes: Shapes, name: str) -> int:
+def _matrix(shapes: Shapes, name: str) -> tuple[int, int]:
     if name not in shapes:
         raise AssetError(f"The checkpoint lacks a tensor: {name}.")
-    return shapes[name][0]
+    match shapes[name]:
+        case (rows, columns) if rows and columns:
+            return rows, columns
+    raise AssetError(f"The tensor {name} has shape {shapes[name]}: no rows and columns.")

@@ -2,15 +2,18 @@
 
 ``convert`` reads ``model``, ``model.opt`` and ``model.dict``, checks every tensor, and writes what
 Transformers and ``bb3 chat --model`` load: sharded safetensors, ``config.json``, the tokenizer and
-a model card. It works in a hidden folder beside the target and renames it at the end, so that
-there is never half a model; a run that was stopped goes on from its finished shards.
+a model card. It works in a hidden folder beside the target, or within it where it is there already,
+and renames at the end, so that there is never half a model; a run that was stopped goes on from its
+finished shards.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +23,17 @@ from transformers import GenerationConfig
 
 from bb3.checkpoints import keys, shards, source
 from bb3.checkpoints.options import make_config, read_options
-from bb3.checkpoints.tensors import read_tensors
 from bb3.core.errors import AssetError
 from bb3.core.ports import Progress
 from bb3.nets.r2c2 import R2C2Config, R2C2ForConditionalGeneration
 from bb3.nets.tokenizer import build_tokenizer, read_dictionary, read_merges, save_tokenizer
+from bb3.nets.torchfile import can_map, read_tensors
 
 SHARD_BYTES = 2_000_000_000
 MAPPED_BYTES = 200_000_000
 UNPACKED = "unpacked"
-TIED = frozenset(
-    {
-        "lm_head.weight",
-        "final_logits_bias",
-        "model.encoder.embed_tokens.weight",
-        "model.decoder.embed_tokens.weight",
-    }
-)
+PARTIAL = ".partial"
+NUMBERS = (*shards.DTYPES.values(), torch.float64)
 CARD = """---
 library_name: transformers
 tags: [r2c2, blenderbot, conversational]
@@ -86,18 +83,25 @@ def convert(
     """
     if dtype not in shards.DTYPES:
         raise AssetError(f"Unknown number format {dtype!r}.", remedy=f"One of {_names()}.")
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    within = out.is_dir()
+    if any(f.name != PARTIAL for f in out.iterdir()) if within else os.path.lexists(out):
         raise AssetError(f"{out} exists already.", remedy="Name another folder, or remove it.")
-    work = out.parent / f".{out.name}.partial"
+    work = out / PARTIAL if within else out.with_name(f".{out.name}{PARTIAL}")
+    packed = source.is_archive(path)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        place = source.unpack(path, work / UNPACKED) if source.is_archive(path) else path
-        files = source.find_files(place)
-        _Conversion(files, work, dtype, shard_bytes, progress).run()
+        files = source.find_files(source.unpack(path, work / UNPACKED) if packed else path)
+        _Conversion(
+            name=out.resolve().name,
+            files=files,
+            origin=path if packed else files.model,
+            work=work,
+            dtype=dtype,
+            shard_bytes=shard_bytes,
+            report=progress,
+        ).run()
         shutil.rmtree(work / UNPACKED, ignore_errors=True)
-        if out.is_dir():
-            out.rmdir()
-        work.replace(out)
+        _put_in_place(work, out)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise AssetError(
@@ -114,84 +118,96 @@ def convert(
     return out
 
 
-class _Conversion:
-    """One run: what ``convert`` was asked for, and the folder it works in."""
+def _put_in_place(work: Path, out: Path) -> None:
+    """The last step. The state file goes at its very end: as long as it is there, a run that is
+    stopped loses nothing.
+    """
+    if work.parent != out:
+        work.replace(out)
+        (out / shards.STATE).unlink()
+        return
+    # A folder that is there stays: it may be the current one, a link or a mounted disk.
+    for file in work.iterdir():
+        if file.name != shards.STATE:
+            file.replace(out / file.name)
+    (work / shards.STATE).unlink()
+    work.rmdir()
 
-    def __init__(
-        self,
-        files: source.Files,
-        work: Path,
-        dtype: str,
-        shard_bytes: int,
-        progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self._files = files
-        self._work = work
-        self._dtype = dtype
-        self._shard_bytes = shard_bytes
-        self._report = progress
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Conversion:
+    """One run: what ``convert`` was asked for, and the folder it works in.
+
+    Attributes:
+        origin: the file that the shards are of, ``files.model`` or the archive it was in.
+    """
+
+    name: str
+    files: source.Files
+    origin: Path
+    work: Path
+    dtype: str
+    shard_bytes: int
+    report: Callable[[Progress], None] | None
 
     def run(self) -> None:
-        options = read_options(self._files.opt)
-        tensors = read_tensors(self._files.model)
-        check_copies(tensors)
+        options = read_options(self.files.opt)
+        tensors = read_tensors(self.files.model)
         names = map_names(tensors)
+        check_copies(tensors)
         shapes = {name: tuple(tensor.shape) for name, (_, tensor) in names.items()}
         config = make_config(options, shapes)
-        config.dtype = shards.DTYPES[self._dtype]
+        config.dtype = shards.DTYPES[self.dtype]
         check_shapes({name: parlai for name, (parlai, _) in names.items()}, shapes, config)
         self._write_tokenizer(options, config)
         del tensors, names  # unmaps the file
-        plan = shards.plan(shapes, self._dtype, self._shard_bytes)
+        plan = shards.plan(shapes, self.dtype, self.shard_bytes)
         hashes = self._write_shards(plan)
-        shards.write_index(plan, self._work)
+        shards.write_index(plan, self.work)
         self._write_config(options, config)
         self._write_card(options, config, plan, hashes)
-        (self._work / shards.STATE).unlink()
 
     def _write_shards(self, plan: list[shards.Shard]) -> dict[str, str]:
-        status = self._files.model.stat()
         key = {
-            "size": status.st_size,
-            "modified": status.st_mtime_ns,
-            "dtype": self._dtype,
-            "shard_bytes": self._shard_bytes,
+            **source.identity(self.origin),
+            "dtype": self.dtype,
+            "shard_bytes": self.shard_bytes,
         }
-        finished = shards.Finished(self._work, key)
+        finished = shards.Finished(self.work, key)
         total = sum(shard.size for shard in plan)
-        progress = Progress("converting", total=total, report=self._report)
+        progress = Progress("converting", total=total, report=self.report)
         missing = [shard for shard in plan if not finished.holds(shard)]
-        source.require_space(self._work, sum(shard.size for shard in missing), "write the model")
-        fetch = _Reader(self._files.model)
+        source.require_space(self.work, sum(shard.size for shard in missing), "write the model")
+        fetch = _Reader(self.files.model)
         for shard in plan:
             if shard not in missing:
                 progress.advance(shard.size)
                 continue
-            digest = shards.write_shard(shard, fetch, self._work, progress.advance)
+            digest = shards.write_shard(shard, fetch, self.work, progress.advance)
             finished.add(shard, digest)
         return finished.hashes
 
     def _write_tokenizer(self, options: Mapping[str, Any], config: R2C2Config) -> None:
-        pieces = read_dictionary(self._files.dictionary)
+        pieces = read_dictionary(self.files.dictionary)
         if len(pieces) != config.vocab_size:
             raise AssetError(
-                f"The dictionary {self._files.dictionary} has {len(pieces)} tokens,"
+                f"The dictionary {self.files.dictionary} has {len(pieces)} tokens,"
                 f" the model {config.vocab_size}.",
                 remedy="model.dict is of another checkpoint.",
             )
-        merges = read_merges(self._files.merges) if self._files.merges else None
+        merges = read_merges(self.files.merges) if self.files.merges else None
         if merges is None and options.get("dict_tokenizer") != "gpt2":
             raise AssetError(
-                f"The BPE merges of {self._files.model} are missing.",
+                f"The BPE merges of {self.files.model} are missing.",
                 remedy="Put model.dict-merges.txt beside it.",
             )
         prefix_space = bool(options.get("bpe_add_prefix_space"))
         tokenizer = build_tokenizer(pieces, merges, prefix_space=prefix_space)
-        save_tokenizer(tokenizer, self._work, max_length=config.source_length)
+        save_tokenizer(tokenizer, self.work, max_length=config.source_length)
 
     def _write_config(self, options: Mapping[str, Any], config: R2C2Config) -> None:
         config.architectures = [R2C2ForConditionalGeneration.__name__]
-        config.save_pretrained(self._work)
+        config.save_pretrained(self.work)
         prefix = list(config.decoder_prefix)
         GenerationConfig(
             decoder_start_token_id=prefix[0],
@@ -201,7 +217,7 @@ class _Conversion:
             pad_token_id=config.pad_token_id,
             suppress_tokens=list(config.suppressed) or None,
             max_length=int(options.get("label_truncate") or 128),
-        ).save_pretrained(self._work)
+        ).save_pretrained(self.work)
 
     def _write_card(
         self,
@@ -210,29 +226,30 @@ class _Conversion:
         plan: list[shards.Shard],
         hashes: Mapping[str, str],
     ) -> None:
-        width = shards.DTYPES[self._dtype].itemsize
+        width = shards.DTYPES[self.dtype].itemsize
         text = CARD.format(
-            **{**config.to_dict(), "dtype": self._dtype},
-            name=self._work.name.removeprefix(".").removesuffix(".partial"),
+            **{**config.to_dict(), "dtype": self.dtype},
+            name=self.name,
             agent=options.get("model") or "unknown agent",
             parameters=sum(shard.size for shard in plan) // width,
             hashes="\n".join(f"- `{name}`: {digest}" for name, digest in hashes.items()),
         )
-        (self._work / "README.md").write_text(text, encoding="utf-8")
+        (self.work / "README.md").write_text(text, encoding="utf-8")
 
 
 class _Reader:
-    """Tensors by Transformers names, out of a mapped file that is opened anew now and then, so
-    that the pages read so far are let go.
+    """Tensors by Transformers names. A mapped file is opened anew now and then, so that the pages
+    read so far are let go; another is read once.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._mapped = can_map(path)
         self._tensors: dict[str, tuple[str, Tensor]] = {}
         self._read = 0
 
     def __call__(self, name: str) -> Tensor:
-        if not self._tensors or self._read > MAPPED_BYTES:
+        if not self._tensors or (self._mapped and self._read > MAPPED_BYTES):
             self._tensors = map_names(read_tensors(self._path))
             self._read = 0
         tensor = self._tensors[name][1]
@@ -249,14 +266,15 @@ def map_names(tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
     named: dict[str, tuple[str, Tensor]] = {}
     unknown: list[str] = []
     for name, tensor in tensors.items():
-        if keys.is_copy(name) or keys.is_not_needed(name):
+        if keys.is_not_needed(name):
             continue
         known = keys.translate(name)
-        if known is None:
+        if known is None and not keys.is_copy(name):
             unknown.append(name)
-        elif not tensor.is_floating_point():
-            raise AssetError(f"The tensor {name} holds {tensor.dtype}, not floating-point numbers.")
-        else:
+        elif tensor.dtype not in NUMBERS or tensor.layout != torch.strided or tensor.is_meta:
+            kind = "no numbers" if tensor.is_meta else f"{tensor.dtype} ({tensor.layout})"
+            raise AssetError(f"The tensor {name} holds {kind}, not plain floating-point numbers.")
+        elif known is not None:
             named[known] = (name, tensor)
     if unknown:
         raise AssetError(
@@ -285,8 +303,8 @@ def check_shapes(
     are missing, extra or of another shape.
     """
     with torch.device("meta"):
-        network = R2C2ForConditionalGeneration(config).state_dict()
-    wanted = {name: tuple(each.shape) for name, each in network.items() if name not in TIED}
+        network = R2C2ForConditionalGeneration(config)
+    wanted = {name: tuple(each.shape) for name, each in network.named_parameters()}
     if missing := sorted(wanted.keys() - shapes.keys()):
         raise AssetError(f"The checkpoint lacks {len(missing)} tensors: {_listed(missing)}.")
     if extra := sorted(shapes.keys() - wanted.keys()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tarfile
 import zipfile
@@ -9,12 +10,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from bb3.core.errors import AssetError
 
 DEPTH = 4
 MODEL = "model"
+ORIGIN = "archive.json"
 NEEDED = (".opt", ".dict")
 ARCHIVES = (".tgz", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip")
 UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
@@ -57,14 +59,18 @@ def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a checkpoint's files from a tar or zip archive, flat, into ``folder``.
 
     Only plain files whose names belong to a checkpoint are taken, by the last part of their
-    name, so that no entry can be written elsewhere. A file already there in its full size is
-    kept.
+    name, so that no entry can be written elsewhere. A file that was unpacked before from this
+    very archive, in its full size, is kept.
 
     Returns:
         ``folder``. Raises AssetError when the archive is damaged, holds no model or two, or
         does not fit on the disk.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    origin, source = folder / ORIGIN, json.dumps(identity(archive)).encode()
+    if not origin.is_file() or origin.read_bytes() != source:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        origin.write_bytes(source)
     seen: set[str] = set()
     try:
         for name, size, content in _entries(archive):
@@ -87,6 +93,16 @@ def unpack(archive: Path, folder: Path) -> Path:
     if MODEL not in seen:
         raise AssetError(f"The archive {archive} holds no file named model.")
     return folder
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """What tells a file from another, and from what it was before."""
+    status = path.stat()
+    return {
+        "path": str(path.resolve()),
+        "size": status.st_size,
+        "modified": status.st_mtime_ns,
+    }
 
 
 def require_space(folder: Path, size: int, purpose: str) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +21,7 @@ from bb3.nets.int8 import Int8Linear
 from bb3.nets.layout import SourceLayout
 from bb3.nets.r2c2 import R2C2Config, R2C2ForConditionalGeneration
 from bb3.nets.tokenizer import TextCodec
+from bb3.nets.torchfile import read_tensors
 
 DTYPES = {
     "float32": torch.float32,
@@ -32,9 +32,11 @@ DTYPES = {
 TRIM_BYTES = 200_000_000
 SPARE_BYTES = 500_000_000  # for what is computed, beside the weights
 COMFORTABLE = 0.6  # share of the free memory that the full precision may take unasked
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+_BIAS = "final_logits_bias"
 _COPIES = frozenset(
     {
-        "final_logits_bias",
         "lm_head.weight",
         "model.encoder.embed_tokens.weight",
         "model.decoder.embed_tokens.weight",
@@ -169,8 +171,7 @@ def _choose(dtype: str, device: torch.device, count: int) -> str:
         raise UsageError(f"Unknown number format {dtype!r}.", remedy=f"One of {', '.join(DTYPES)}.")
     if device.type != "cpu":
         return "float16"
-    free = _free_bytes(device)
-    easy = free is None or count * _width("float32") < COMFORTABLE * free
+    easy = count * _width("float32") < COMFORTABLE * _free_bytes(device)
     return "float32" if easy else "bfloat16"
 
 
@@ -180,7 +181,7 @@ def _width(dtype: str) -> int:
 
 def _require_memory(name: str, size: int, device: torch.device) -> None:
     free = _free_bytes(device)
-    if free is not None and size + SPARE_BYTES > free:
+    if size + SPARE_BYTES > free:
         raise ModelError(
             f"{name} needs about {(size + SPARE_BYTES) / 1e9:.1f} GB of memory, "
             f"{free / 1e9:.1f} GB are free on {device}.",
@@ -188,15 +189,47 @@ def _require_memory(name: str, size: int, device: torch.device) -> None:
         )
 
 
-def _free_bytes(device: torch.device) -> int | None:
-    """Memory that can be had; None where the system does not tell."""
+def _free_bytes(device: torch.device) -> int:
+    """Memory that can be had."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
-    except (OSError, StopIteration):  # no Linux
+    free = _numbers(Path("/proc/meminfo")).get("MemAvailable:")
+    if free is None:  # no Linux
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([free * 1024, *_cgroup_bytes()])
+
+
+def _cgroup_bytes() -> Iterator[int]:
+    """What is left of each memory limit that this process is under, by a container or a service
+    manager. Files in the page cache do not count as used: they give way.
+    """
+    for line in _text(_OWN_CGROUPS).splitlines():
+        _, kinds, name = line.split(":", 2)
+        root, limit, used = _CGROUPS, "memory.max", "anon"
+        if "memory" in kinds.split(","):  # version 1
+            root, limit, used = _CGROUPS / "memory", "memory.limit_in_bytes", "total_rss"
+        elif kinds:
+            continue
+        group = root / name.strip("/")
+        # A container sees its group as the root, though the name may tell the host's path.
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(root):
+                break
+            if (most := _text(folder / limit).strip()).isdigit():
+                yield max(0, int(most) - _numbers(folder / "memory.stat").get(used, 0))
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """The lines ``name number`` of a file of the kernel; empty where there is none."""
+    words = [line.split() for line in _text(path).splitlines()]
+    return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdigit()}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 # --- weights ----------------------------------------------------------------------------------
@@ -211,6 +244,8 @@ def _load(
     model = _outline(path, config)
     shapes = {name: weights.shape for name, weights in model.named_parameters()}
     missing = set(shapes)
+    shapes[_BIAS] = model.final_logits_bias.shape  # not everywhere: then it is zero
+    bias = torch.zeros(shapes[_BIAS])
     read = 0
     for name, tensor in _tensors(path):
         if name not in shapes:
@@ -227,7 +262,11 @@ def _load(
         if read > TRIM_BYTES:
             read = 0
             _give_back()
-        _put(model, name, tensor.to(device=device, dtype=DTYPES[dtype], copy=True), dtype)
+        tensor = tensor.to(device=device, dtype=DTYPES[dtype], copy=True)
+        if name == _BIAS:
+            bias = tensor
+        else:
+            _put(model, name, tensor, dtype)
     if missing:
         raise AssetError(f"{path} lacks {len(missing)} tensors: {', '.join(sorted(missing)[:5])}.")
     shared = model.model.shared.weight
@@ -235,8 +274,7 @@ def _load(
     model.model.decoder.embed_tokens.weight = shared
     model.lm_head.weight = shared
     model.lm_head = _formed(model.lm_head, dtype)
-    bias = torch.zeros(1, config.vocab_size, dtype=DTYPES[dtype], device=device)
-    model.register_buffer("final_logits_bias", bias)
+    model.register_buffer(_BIAS, bias.to(device=device, dtype=DTYPES[dtype]))
     model.eval()
     _give_back()
     return model
@@ -273,18 +311,16 @@ def _formed(linear: nn.Linear, dtype: str) -> nn.Module:
 def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """All tensors of a folder: safetensors, else PyTorch's format without any code in it."""
     for file in _weight_files(path):
+        if file.suffix == ".bin":
+            yield from read_tensors(file).items()
+            continue
         try:
-            if file.suffix == ".bin":
-                yield from torch.load(
-                    file, map_location="cpu", mmap=True, weights_only=True
-                ).items()
-                continue
             with safe_open(file, framework="pt") as tensors:
                 names = list(tensors.keys())
             for name in names:  # opened anew, so that the pages read so far are let go
                 with safe_open(file, framework="pt") as tensors:
                     yield name, tensors.get_tensor(name)
-        except (SafetensorError, OSError, RuntimeError, UnpicklingError, EOFError) as error:
+        except (SafetensorError, OSError, RuntimeError) as error:
             raise AssetError(f"The file {file} is damaged: {_first_line(error)}.") from error
 
 

@@ -25,6 +25,7 @@ from transformers.models.blenderbot.modeling_blenderbot import (
 
 from bb3.nets.constraints import NEVER, ban_ngrams, penalise
 from bb3.nets.incremental import IncrementalDecoder
+from bb3.nets.r2c2 import end_token
 from bb3.nets.sampling import Sampler
 
 
@@ -120,7 +121,6 @@ class _Input:
     settings: Settings
     finished: list[Hypothesis] = field(default_factory=list)
     best_ended: bool = False
-    shown: tuple[int, ...] = ()
 
 
 class Decoding:
@@ -140,8 +140,7 @@ class Decoding:
             raise ValueError(f"max_steps {longest}: {config.max_position_embeddings} positions")
         self._device = asks[0].encoded.device
         self._dtype = asks[0].encoded.dtype
-        end = config.eos_token_id
-        self._end = int(end[0] if isinstance(end, list) else end or 0)
+        self._end = end_token(config)
         self._prefix = list(getattr(config, "decoder_prefix", [config.decoder_start_token_id]))
         self._suppressed = list(getattr(config, "suppressed", ()))
         self._beams = asks[0].settings.beam_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bb3.nets.r2c2 import R2C2Config
+from bb3.nets.r2c2 import R2C2Config, end_token
 from bb3.nets.tokenizer import TextCodec
 
 
@@ -17,8 +17,7 @@ class SourceLayout:
         self._codec = codec
         self._prefix = list(config.source_prefix)
         self._suffix = list(config.source_suffix)
-        end = config.eos_token_id
-        self.end = int(end[0] if isinstance(end, list) else end or 0)
+        self.end = end_token(config)
         self._delimiter = config.delimiter
         self._length = min(config.source_length, config.max_position_embeddings)
         self._document_room = config.document_room

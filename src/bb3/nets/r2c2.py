@@ -133,6 +133,12 @@ class R2C2ForConditionalGeneration(BlenderbotForConditionalGeneration):
         return torch.cat([prefix, known], dim=1)
 
 
+def end_token(config: BlenderbotConfig) -> int:
+    """The id that ends an answer; of several the first."""
+    end = config.eos_token_id
+    return int(end[0] if isinstance(end, list) else end or 0)
+
+
 def encode(
     model: BlenderbotForConditionalGeneration, inputs: Sequence[Sequence[Sequence[int]]]
 ) -> list[Tensor]:

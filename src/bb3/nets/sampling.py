@@ -41,6 +41,7 @@ class Sampler:
         total = probs.cumsum(-1)
         tops = torch.tensor([self._top_p(row) for row in range(len(logits))], device=self._device)
         kept = total - probs < tops[:, None]
+        kept[:, 0] = True  # whatever top-p is, the likeliest token can come
         if any(each.top_k for each in self._settings):
             sizes = [each.top_k or logits.shape[1] for each in self._settings]
             ranks = torch.arange(logits.shape[1], device=self._device)

@@ -17,7 +17,6 @@ from bb3.core.errors import AssetError
 
 CODE = re.compile(r"(?:GLOBAL|Unsupported class|unrecognized function) (\S+)")
 ZIP = b"PK"
-DAMAGED = (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 PICKLE = b"\x80\x02"  # protocol 2, what torch.save writes
 
 # Training leaves numpy numbers (a best loss, a learning rate) beside the tensors. These make
@@ -35,17 +34,13 @@ NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The named tensors of a ParlAI ``model`` file, or of a plain state dict.
 
-    Files in torch's present format are mapped, so that only what is looked at is read; older
-    ones are read as a whole.
+    Files that can be mapped are, so that only what is looked at is read; older ones are read as
+    a whole.
 
     Raises:
         AssetError: not a torch file, damaged, holding code, or holding no tensors.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(2)
-    except OSError as error:
-        raise AssetError(f"Cannot read {path}: {error.strerror}.") from error
+    head = _head(path)
     if head not in (ZIP, PICKLE):
         raise AssetError(f"{path} is not a torch checkpoint: it begins with {head!r}.")
     try:
@@ -53,12 +48,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=head == ZIP)
     except pickle.UnpicklingError as error:
         raise _refusal(path, str(error)) from error
-    except DAMAGED as error:
+    except Exception as error:  # the reader trusts its input and trips over anything
         raise AssetError(
             f"The checkpoint {path} is damaged or cut short ({type(error).__name__}).",
             remedy="Fetch it again and compare its size.",
         ) from error
     return _state(path, content)
+
+
+def can_map(path: Path) -> bool:
+    """Whether a file is in torch's present format. Raises AssetError when it cannot be read."""
+    return _head(path) == ZIP
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(2)
+    except OSError as error:
+        raise AssetError(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def _state(path: Path, content: Any) -> dict[str, Tensor]:
