@@ -49,6 +49,7 @@ def write_blenderbot(folder: Path) -> BlenderbotForConditionalGeneration:
         **SIZES, vocab_size=len(PIECES), max_position_embeddings=128, scale_embedding=True
     )
     model = BlenderbotForConditionalGeneration(config).eval()
+    model.final_logits_bias.normal_(std=3)  # so that it shows when it is left out
     model.save_pretrained(folder)
     names = ["<pad>", "<s>", "</s>", "<unk>", *PIECES[4:]]
     vocabulary = {piece: number for number, piece in enumerate(names)}

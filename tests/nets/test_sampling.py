@@ -28,6 +28,12 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
     assert set(draws(top_p=0.66)) == {1, 2, 3}
 
 
+def test_the_likeliest_token_is_kept_however_small_top_p_is() -> None:
+    assert set(draws(top_p=0.0)) == {1}
+    assert set(draws(top_p=0.0, top_k=3)) == {1}
+    assert set(draws(top_p=0.0, lambda_decay=0.5, omega_bound=0.0)) == {1}
+
+
 def test_top_k_keeps_the_likeliest() -> None:
     assert set(draws(top_k=1)) == {1}
     assert set(draws(top_k=3)) == {1, 2, 3}

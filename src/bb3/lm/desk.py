@@ -8,6 +8,7 @@ batches take turns, a step each, so that a short answer need not wait for a long
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ GATHER_S = 0.003  # a pause in which nothing comes ends the gathering of a batch
 BEAMS_AT_ONCE = 256  # of one batch
 TOKENS_AT_ONCE = 16_384  # encoder outputs of one batch, or of one pass, padding included
 KEPT_TOKENS = 8_192  # encoder outputs kept for an input that comes again
+_NO_MEMORY = re.compile("out of memory|(allocate|enough) memory|ALLOC_FAILED", re.IGNORECASE)
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +67,11 @@ class Job:
     def given_up(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.answer.cancelled() or self.scores.cancelled()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is answered or given up."""
+        return self.answer.done() or self.scores.done()
 
     def fail(self, error: Exception) -> None:
         """Tell whoever waits."""
@@ -119,7 +126,8 @@ class Desk:
             waiting = [job for job in waiting if not job.given_up]
             waiting = self._begin(waiting)
             for batch in list(self._running):
-                if not self._attempt(batch.jobs, batch.step) or batch.done:
+                again = partial(self._start, kind=batch.kind)
+                if not self._attempt(batch.jobs, batch.step, again) or batch.done:
                     self._running.remove(batch)
         left = [job for batch in self._running for job in batch.jobs]
         for job in (*waiting, *left, *self._arrived(wait=False)):
@@ -142,7 +150,7 @@ class Desk:
         scoring = [job for job in waiting if job.answers]
         while scoring:
             jobs, scoring = _fitting(scoring)
-            self._attempt(jobs, partial(self._score, jobs))
+            self._attempt(jobs, partial(self._score, jobs), self._score)
         kinds: dict[Kind, list[Job]] = {}
         for job in waiting:
             if not job.answers:
@@ -155,17 +163,18 @@ class Desk:
                 continue
             jobs, rest = _fitting(jobs)
             later += rest
-            self._attempt(jobs, partial(self._start, jobs, kind))
+            start = partial(self._start, kind=kind)
+            self._attempt(jobs, partial(start, jobs), start)
         return later
 
-    def _start(self, jobs: list[Job], kind: Kind) -> None:
+    def _start(self, jobs: Sequence[Job], kind: Kind) -> None:
         asks = [
             Ask(encoded=encoded, settings=job.settings, context=job.context, source=job.source)
             for job, encoded in zip(jobs, self._encode(jobs), strict=True)
         ]
-        self._running.append(_Batch(kind, jobs, Decoding(self._network, asks)))
+        self._running.append(_Batch(kind, list(jobs), Decoding(self._network, asks)))
 
-    def _score(self, jobs: list[Job]) -> None:
+    def _score(self, jobs: Sequence[Job]) -> None:
         found = score(
             self._network, self._encode(jobs), self._prefix, [job.answers for job in jobs]
         )
@@ -185,22 +194,29 @@ class Desk:
                 self._encoded.put(rows, states)
         return [encoded for job in jobs if (encoded := known[job.rows]) is not None]
 
-    def _attempt(self, jobs: Sequence[Job], work: Callable[[], None]) -> bool:
-        """Whether ``work`` went well; else its jobs are told why not."""
+    def _attempt(
+        self,
+        jobs: Sequence[Job],
+        work: Callable[[], None],
+        again: Callable[[Sequence[Job]], None],
+    ) -> bool:
+        """Whether ``work`` went well; else its jobs are told why not. Of several, each is tried
+        ``again`` by itself, so that one fails no other; but not where words of it were told.
+        """
         try:
             work()
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for an answer
-            self._encoded.clear()
-            told = ModelError(
-                f"The network failed: {type(error).__name__}: {error}.",
-                remedy="Out of memory? Shorten the conversation, or set engine.dtype to int8."
-                if isinstance(error, MemoryError | RuntimeError)
-                else "",
-            )
-            for job in jobs:
+            told = _explained(error)
+        else:
+            return True
+        # Not within the handler: there the error would keep alive what the work left in memory.
+        self._encoded.clear()
+        for job in jobs:
+            if len(jobs) == 1 or job.shown:
                 job.fail(told)
-            return False
-        return True
+            elif not job.over:
+                self._attempt([job], partial(again, [job]), again)
+        return False
 
 
 @dataclass(slots=True, eq=False)
@@ -262,6 +278,12 @@ class _Kept:
     def clear(self) -> None:
         self._states.clear()
         self._held = 0
+
+
+def _explained(error: Exception) -> ModelError:
+    memory = isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))
+    remedy = "Shorten the conversation, or set engine.dtype to int8." if memory else ""
+    return ModelError(f"The network failed: {type(error).__name__}: {error}.", remedy=remedy)
 
 
 def _fitting(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
