@@ -140,6 +140,41 @@ async def test_serve_until_cancelled() -> None:
         await task
 
 
+@pytest.mark.parametrize(
+    ("bound", "asked", "status"),
+    [
+        ("127.0.0.1", "127.0.0.1", 200),
+        ("127.0.0.1", "localhost", 200),
+        ("127.0.0.1", "LOCALHOST", 200),
+        ("127.0.0.1", "rebound.example", 400),
+        ("127.0.0.1", "127.0.0.1.rebound.example", 400),
+        ("127.0.0.1", "", 400),
+        ("localhost", "localhost", 200),
+        ("127.0.0.2", "127.0.0.2", 200),
+        ("::1", "[::1]", 200),
+        ("::1", "rebound.example", 400),
+        ("0.0.0.0", "my-machine.example", 200),
+    ],
+)
+async def test_names_it_answers_to(bound: str, asked: str, status: int) -> None:
+    """A web page may lead its own name to this machine; one that serves a network has any name."""
+    address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    provider = ScriptedSearch(otherwise=JAZZ)
+    task = asyncio.create_task(serve(search_app(provider), bound, 0, address.set_result))
+    await asyncio.wait({task, address}, return_when=asyncio.FIRST_COMPLETED)
+    if bound == "::1" and task.done() and isinstance(task.exception(), UsageError):
+        pytest.skip("no IPv6 here")
+    port = address.result().rpartition(":")[2]
+    async with httpx.AsyncClient() as c:
+        for host in (asked, f"{asked}:{port}") if asked else ("",):
+            answer = await c.get(f"{address.result()}/?q=jazz", headers={"host": host})
+            assert answer.status_code == status, host
+    assert bool(provider.queries) == (status == 200)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_an_address_that_is_taken() -> None:
     app = search_app(ScriptedSearch())
     told: list[str] = []

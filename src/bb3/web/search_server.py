@@ -13,13 +13,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from urllib.parse import parse_qsl
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from bb3.core.errors import InputError, SearchError, UsageError
 from bb3.core.ports import SearchProvider
@@ -29,6 +32,8 @@ MAX_QUERY_CHARS = 1000
 MAX_N = 50
 DEFAULT_N = 5
 FORM = "application/x-www-form-urlencoded"
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]", "[")
+"""Names of this machine for itself; ``[`` is what Starlette before 1.8 makes of ``[::1]:8081``."""
 
 
 def search_app(provider: SearchProvider, *, timeout_s: float = 30.0) -> Starlette:
@@ -116,12 +121,15 @@ def failure(status: int, message: str) -> JSONResponse:
 
 
 async def serve(
-    app: Starlette,
+    app: ASGIApp,
     host: str = "127.0.0.1",
     port: int = 8081,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until interrupted.
+
+    Bound to this machine alone, it answers only to names of this machine: a web page whose name
+    is made to lead here (DNS rebinding) must not read in it by the browser of who runs it.
 
     Args:
         ready: told the address as soon as it takes connections.
@@ -143,8 +151,11 @@ async def serve(
     with listening:
         # Accepted connections inherit it; without it every answer waits for an acknowledgement.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        address, bound_port = listening.getsockname()[:2]
+        if ip_address(address).is_loopback:
+            app = TrustedHostMiddleware(app, allowed_hosts=(*LOOPBACK_HOSTS, host))
         if ready is not None:
             shown = f"[{host}]" if family is socket.AF_INET6 else host
-            ready(f"http://{shown}:{listening.getsockname()[1]}")
+            ready(f"http://{shown}:{bound_port}")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
         await server.serve(sockets=[listening])
