@@ -2,16 +2,16 @@
 
 Shape, plan and caps are those the reference was measured with: 102M parameters, six turns, search
 and memory in some of them, and a cap on every module's answer. A random network never ends an
-answer by itself, so each runs to its cap; what it says is replaced by planned texts, so that every
-run reads the same.
+answer by itself, so each runs to its cap; what it says is replaced by texts that follow from what
+was asked, so that every run reads the same, whatever else is answered meanwhile.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from zlib import crc32
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -105,11 +105,11 @@ def _tokenizer() -> Tokenizer:
 
 
 def reply(number: int) -> str:
-    """A reply of some 25 words."""
+    """A reply of some 25 words, unlike all others."""
     one, two, three = (THINGS[(number * step + step) % len(THINGS)] for step in (1, 3, 5))
     return (
         f"i did not know that about the {one} , but i have always wanted to see a {two} next to "
-        f"a {three} . what would you like to talk about now ?"
+        f"a {three} in room {number} . what would you like to talk about now ?"
     )
 
 
@@ -129,7 +129,6 @@ class Planned:
     model: R2C2Model
     search: bool = False
     memory: bool = False
-    _said: itertools.count[int] = field(default_factory=itertools.count)
 
     dialect = "r2c2"
     can_score = True
@@ -168,7 +167,7 @@ class Planned:
         await self.model.aclose()
 
     def _text(self, request: GenerationRequest) -> str:
-        number = next(self._said)
+        number = crc32(f"{request.module} {request.prompt.text}".encode()) % 100_000
         match request.module:
             case "mgm":
                 return memory(number)

@@ -13,15 +13,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-
-sys.path.insert(0, str(Path(__file__).parent))
 from r2c2_models import (
     DOCUMENTS,
     KNOWN,
@@ -39,6 +37,7 @@ from bb3.chat.pipeline import Pipeline
 from bb3.core.events import Done
 from bb3.core.ports import GenerationRequest, Prompt, Sampling
 from bb3.core.types import Speaker, Trace
+from bb3.lm import desk
 from bb3.lm.r2c2 import R2C2Model, load
 from bb3.memory.rules import MemoryRules
 from bb3.modules.dialects import dialect
@@ -47,6 +46,7 @@ from bb3.search.scripted import ScriptedSearch
 from bb3.store.sql import open_store
 
 STEPS = 64
+TURNS = range(2, 5)  # of each of many conversations
 RULES = MemoryRules(refine=False, replace=False)
 # What the reference took on two cores of another machine, for the same shape, plan and caps.
 RECORDED = {"s a turn": 13.35, "greedy": 54.05, "beam 10": 22.97}
@@ -70,17 +70,20 @@ Measured = tuple[float, float, Trace]  # seconds to the reply, to the end; what 
 
 
 async def converse(
-    agent: Agent, planned: Planned, turns: Sequence[int], user: str
+    agent: Agent, planned: Planned, turns: Sequence[int], number: int
 ) -> list[Measured]:
-    """These turns of the plan, one after another."""
-    session = await agent.open(user, resume=False)
-    for number, text in enumerate(KNOWN):
-        await session.book.remember(text, speaker=list(Speaker)[number])
+    """These turns of the plan, one after another. No two conversations have an input in common,
+    as each message names the conversation's number.
+    """
+    session = await agent.open(f"user {number}", resume=False)
+    for text, speaker in zip(KNOWN, Speaker, strict=False):
+        await session.book.remember(text, speaker=speaker)
     measured = []
     for turn in turns:
         planned.search, planned.memory = (bool(choice) for choice in PLAN[turn])
         began = time.perf_counter()
-        async with aclosing(agent.chat(session, MESSAGES[turn], seed=1)) as events:
+        message = f"{MESSAGES[turn]} this is talk {number} ."
+        async with aclosing(agent.chat(session, message, seed=1)) as events:
             told = [event async for event in events]
         whole = time.perf_counter() - began
         assert isinstance(told[-1], Done)
@@ -94,8 +97,8 @@ async def measure_turns(folder: Path, threads: int) -> None:
     model = load(folder, dtype="float32", device="cpu", threads=threads)
     with tempfile.TemporaryDirectory() as place:
         agent, planned = await open_agent(model, Path(place))
-        await converse(agent, planned, range(2), "warm")
-        measured = await converse(agent, planned, range(len(PLAN)), "demo")
+        await converse(agent, planned, range(2), 0)  # to warm up
+        measured = await converse(agent, planned, range(len(PLAN)), 1)
         await agent.aclose()
     memory = resident_mb()
     reference = Reference(folder, caps())
@@ -133,36 +136,58 @@ def _row(
     }  # fmt: skip
 
 
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """How many inputs each pass of the encoder reads from now on."""
+    passes: list[int] = []
+    encode = desk.encode
+
+    def note(network: Any, inputs: Any) -> Any:
+        passes.append(len(inputs))
+        return encode(network, inputs)
+
+    desk.encode = note
+    try:
+        yield passes
+    finally:
+        desk.encode = encode
+
+
+async def talk(
+    folder: Path, threads: int, conversations: int, *, together: bool
+) -> tuple[float, int]:
+    """Seconds that the conversations take, and how many inputs are encoded in them."""
+    model = load(folder, dtype="float32", device="cpu", threads=threads)  # knows no input yet
+    with tempfile.TemporaryDirectory() as place, counted() as passes:
+        # An agent for each, so that each can have its plan; the model is the same.
+        agents = [await open_agent(model, Path(place)) for _ in range(conversations)]
+        await converse(*agents[0], TURNS, conversations)  # to warm up
+        passes.clear()
+        began = time.perf_counter()
+        talks = [converse(*agent, TURNS, number) for number, agent in enumerate(agents)]
+        if together:
+            await asyncio.gather(*talks)
+        else:
+            for each in talks:
+                await each
+        took = time.perf_counter() - began
+        for agent, _ in agents:
+            await agent.aclose()
+    return took, sum(passes)
+
+
 async def measure_many(folder: Path, threads: int, conversations: int) -> None:
-    model = load(folder, dtype="float32", device="cpu", threads=threads)
-    turns = range(2, 5)
-    with tempfile.TemporaryDirectory() as place:
-        agent, planned = await open_agent(model, Path(place))
-        await converse(agent, planned, turns, "warm")
-        began = time.perf_counter()
-        for number in range(conversations):
-            await converse(agent, planned, turns, f"alone {number}")
-        alone = time.perf_counter() - began
-        began = time.perf_counter()
-        # Agents of their own, so that each can have its plan; the model is the same.
-        others = [await open_agent(model, Path(place)) for _ in range(conversations)]
-        began = time.perf_counter()
-        await asyncio.gather(
-            *(converse(*other, turns, f"together {number}") for number, other in enumerate(others))
-        )
-        together = time.perf_counter() - began
-        for each, _ in others:
-            await each.store.aclose()
-        await agent.aclose()
-    count = conversations * len(turns)
+    rows: list[dict[str, Any]] = []
+    for what, together in (("one after another", False), ("all at once", True)):
+        took, encoded = await talk(folder, threads, conversations, together=together)
+        speed = conversations * len(TURNS) / took
+        rows.append({"what": what, "turns a second": speed, "inputs encoded": encoded})
+        rows[-1]["x"] = speed / rows[0]["turns a second"]
     report(
         "r2c2_many",
-        [
-            {"what": "one after another", "turns a second": count / alone, "x": 1.0},
-            {"what": "all at once", "turns a second": count / together, "x": alone / together},
-        ],
-        ("what", "turns a second", "x"),
-        (f"{conversations} conversations of {len(turns)} turns, {threads} threads",),
+        rows,
+        ("what", "turns a second", "x", "inputs encoded"),
+        (f"{conversations} conversations of {len(TURNS)} turns, {threads} threads",),
     )
 
 
