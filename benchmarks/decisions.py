@@ -10,25 +10,23 @@ threshold, at the one in force, and at none (raw argmax).
 from __future__ import annotations
 
 import asyncio
-import sys
+import os
 import tomllib
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-sys.path.insert(0, str(Path(__file__).parent))
 from report import report
 
-from bb3.app.build import prepare
+from bb3.app.build import prepare, settings_files
 from bb3.app.models import open_model
 from bb3.app.settings import load
 from bb3.core.ports import GenerationRequest, LanguageModel
 from bb3.core.types import Memory, Speaker, Turn
 from bb3.modules.catalog import MODULES
 from bb3.modules.context import Context
-from bb3.modules.dialects import dialect
+from bb3.modules.dialects import Dialect, dialect
 
 MEMORIES = (
     Memory(speaker=Speaker.USER, text="I have a dog called Bubbles.", id=1),
@@ -37,9 +35,8 @@ MEMORIES = (
 )
 
 
-async def log_odds(model: LanguageModel, tag: str, text: str) -> float:
+async def log_odds(model: LanguageModel, spoken: Dialect, tag: str, text: str) -> float:
     """Log-odds of yes for one message."""
-    spoken = dialect(model.dialect)
     context = Context(turns=(Turn(speaker=Speaker.USER, text=text),),
                       memories=MEMORIES if tag == "mdm" else ())  # fmt: skip
     request = GenerationRequest(prompt=spoken.render(MODULES[tag], context), module=tag)
@@ -81,17 +78,19 @@ def best_threshold(yes: list[float], no: list[float], miss: int) -> float:
 async def measure(flags: dict[str, object]) -> None:
     parts = prepare(flags)
     model = await open_model(parts.settings, parts.registry, parts.fetch)
-    loaded = load(flags, {}, [], dialect=model.dialect)
+    # As a conversation has them: the model's own dialect may bring a profile of its own.
+    settings = load(flags, os.environ, settings_files(), dialect=model.dialect).settings
+    spoken = dialect(settings.dialect or model.dialect)
     sets = tomllib.loads((Path(__file__).parent / "decisions.toml").read_text(encoding="utf-8"))
     rows = []
     for tag, parts_of in sets.items():
         best = 0.0
         for part, labelled in parts_of.items():
-            yes = [await log_odds(model, tag, text) for text in labelled["yes"]]
-            no = [await log_odds(model, tag, text) for text in labelled["no"]]
+            yes = [await log_odds(model, spoken, tag, text) for text in labelled["yes"]]
+            no = [await log_odds(model, spoken, tag, text) for text in labelled["no"]]
             if part == "tune":
                 best = best_threshold(yes, no, MISS[tag])
-            force = loaded.settings.thresholds.get(tag, 0.0)
+            force = settings.thresholds.get(tag, 0.0)
             rows.append(
                 {
                     "decision": tag, "part": part, "messages": len(yes) + len(no),
@@ -105,7 +104,7 @@ async def measure(flags: dict[str, object]) -> None:
     shown = [
         {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows
     ]
-    report("decisions", shown, list(rows[0]), [f"model {model.name}, dialect {model.dialect}"])
+    report("decisions", shown, list(rows[0]), [f"model {model.name}, dialect {spoken.name}"])
 
 
 def main(

@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import platformdirs
 from report import report, resident_mb
 
-from bb3.assets.index import index_config
-from bb3.assets.pull import Puller
-from bb3.assets.registry import load_registry
+from bb3.app.build import prepare
 from bb3.core.ports import GenerationRequest, Sampling
 from bb3.core.types import Document, Memory, Speaker, TokenCounts, Turn
 from bb3.lm.engine import EngineOptions
@@ -117,10 +113,10 @@ async def main() -> None:
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--dialect", default="", help="default: the model's own")
     args = parser.parse_args()
-    cache = platformdirs.user_cache_path("bb3") / "assets"
-    path = args.model or await Puller(cache, index=index_config(os.environ)).pull(
-        load_registry().find("smollm2-135m")
-    )
+    path = args.model
+    if path is None:
+        parts = prepare({})  # the settings say where assets lie, and whether they may be pulled
+        path = await parts.fetch(parts.registry.find("smollm2-135m"))
     options = EngineOptions()
     kept = await measure(path, args.dialect, args.turns, options)
     anew = await measure(path, args.dialect, args.turns, replace(options, reuse=False))

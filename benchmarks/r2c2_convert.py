@@ -21,8 +21,6 @@ from typing import Annotated, Any
 
 import torch
 import typer
-
-sys.path.insert(0, str(Path(__file__).parent))
 from r2c2_models import MEDIUM, TRUE_3B, VOCABULARY
 from report import peak_mb, report
 

@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-sys.path.insert(0, str(Path(__file__).parent))
 from r2c2_models import DOCUMENTS, MEDIUM, MESSAGES, TRUE_3B, caps, write_network
 from report import peak_mb, report
 

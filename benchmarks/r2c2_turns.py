@@ -211,7 +211,7 @@ async def measure_tokens(folder: Path, threads: int) -> None:
         for round_ in range(4):
             began = time.perf_counter()
             # A text of its own, so that its encoding is not at hand.
-            prompt = Prompt(text=f"{text} {round_}")
+            prompt = Prompt(text=f"{text} {name} {round_}")
             request = GenerationRequest(prompt=prompt, module="srm", sampling=sampling)
             await model.generate([request])
             ours.append(time.perf_counter() - began)

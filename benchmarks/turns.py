@@ -15,12 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
-
-sys.path.insert(0, str(Path(__file__).parent))
 from report import report, resident_mb
 
 from bb3.app.build import build_agent, prepare

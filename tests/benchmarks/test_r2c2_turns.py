@@ -45,12 +45,23 @@ async def test_conversations_have_no_input_in_common(
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(turns, "report", lambda name, rows, *_: told.extend(rows))
     one = (await turns.talk(network, 1, 1, together=False))[1]
+    assert one > 10
     read.clear()
     await turns.measure_many(network, 1, 3)
     assert [row["inputs encoded"] for row in told] == [3 * one] * 2
     alone, together = read[: len(read) // 2], read[len(read) // 2 :]
     assert set(alone) == set(together)
     assert len(set(alone)) == len(alone)
+
+
+async def test_tokens_are_measured_with_their_reading(
+    turns: ModuleType, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "report", lambda *_: None)
+    monkeypatch.setattr(turns, "STEPS", 3)
+    with turns.counted() as passes:
+        await turns.measure_tokens(network, 1)
+    assert sum(passes) == 8  # four rounds, greedy and by beams
 
 
 async def test_no_turn_is_encoded_before_it_is_measured(
