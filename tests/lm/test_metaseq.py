@@ -78,6 +78,15 @@ def test_the_source_ends_where_its_tokens_do():
     assert model.body(ask(text, DECISION, source_end=end))["alpha_src_penalty_end_idx"] == -1
 
 
+def test_without_a_count_the_source_has_no_end():
+    text = "Person 1: what is mars ?\nInteresting Fact: it is red.\nPerson 2:"
+    model = MetaseqModel("http://localhost")
+    assert "source_end" in model.unsupported
+    assert "source_end" not in MetaseqModel("http://localhost", count=len).unsupported
+    body = model.body(ask(text, REPLY, source_end=text.index("Interesting")))
+    assert body["alpha_src_penalty_end_idx"] == -1
+
+
 def test_methods():
     body = MetaseqModel("http://localhost").body
     greedy = body(ask("a", Sampling()))

@@ -14,6 +14,7 @@ from bb3.core.types import TokenCounts
 from bb3.lm.batch import answer_each
 from bb3.lm.http import Endpoint
 
+_NOWHERE = frozenset({"top_k", "length_penalty", "block_ngram", "block_context_ngram"})
 _OFF = -1
 _CHARACTERS_PER_TOKEN = 3.5  # a cautious guess for English in GPT-2's vocabulary
 
@@ -24,16 +25,14 @@ class MetaseqModel:
     Args:
         url: its address.
         api_key: bearer key.
-        count: counts GPT-2 tokens of a text; None: guessed from its length, and then source
-            penalties cover the whole prompt.
+        count: counts GPT-2 tokens of a text; None: guessed from its length, and then penalties on
+            the source also cover the knowledge below it (``source_end`` is unsupported).
         context_tokens: longest prompt plus answer.
         concurrency, retries, timeout_s, transport: see ``bb3.lm.http.Endpoint``.
     """
 
     dialect = "opt"
     can_score = True
-    unsupported = frozenset({"top_k", "length_penalty", "block_ngram", "block_context_ngram"})
-
     def __init__(
         self,
         url: str,
@@ -49,6 +48,7 @@ class MetaseqModel:
     ) -> None:
         self.name = name
         self.context_tokens = context_tokens
+        self.unsupported = _NOWHERE if count else _NOWHERE | {"source_end"}
         self._count = count
         self._endpoint = Endpoint(
             url,
