@@ -66,6 +66,9 @@ class Site:
     login: tuple[str, str] | None = None
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    retry_after: str = "0"
+    span: str = ""
+    endless: set[str] = field(default_factory=set)
     redirects: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     asked: list[tuple[str, Message]] = field(default_factory=list)
@@ -128,7 +131,13 @@ class Handler(BaseHTTPRequestHandler):
             body, kind = site.page(self.headers.get("Accept", ""))
             return self.answer(200, body, **{"Content-Type": kind})
         if site.statuses and (status := site.statuses.pop(0)) != 200:
-            return self.answer(status, b"no", **{"Retry-After": "0"})
+            return self.answer(status, b"no", **{"Retry-After": site.retry_after})
+        if self.path in site.endless:
+            self.send_response(200)
+            self.end_headers()
+            self.close_connection = True
+            while site.sent < 100_000_000:
+                site.sent += self.wfile.write(bytes(65536))
         if self.path not in site.files:
             return self.answer(404, b"nothing here")
         return self.send_file(site.files[self.path])
@@ -145,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         end = min(int(last) + 1, total) if first and last else total
         if start >= total:
             return self.answer(416, b"", **{"Content-Range": f"bytes */{total}"})
-        span = f"bytes {start}-{end - 1}/{total}"
+        span = site.span or f"bytes {start}-{end - 1}/{total}"
         return self.answer(206, body[start:end], **headers, **{"Content-Range": span})
 
     def answer(self, status: int, body: bytes, **headers: str) -> None:

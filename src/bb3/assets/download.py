@@ -30,7 +30,9 @@ RETRIES = 5
 MOST_ATTEMPTS = 100
 BACKOFF_S = 0.5
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+UNSTATED_LIMIT = 64 * 2**30
+"""The most bytes of a file whose size no list states."""
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18}|\*)")
 
 
 class CacheError(AssetError):
@@ -52,12 +54,11 @@ def cache_error(path: Path, error: OSError) -> CacheError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A file on the net. ``limit``: more bytes than this are refused."""
+    """A file on the net."""
 
     url: str
     auth: tuple[str, str] | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)
-    limit: int | None = None
 
     def headers(self) -> dict[str, str]:
         """Bytes as they lie there, so that ranges mean what they say."""
@@ -133,9 +134,12 @@ class _TryAgain(Exception):
 
 
 async def download(
-    client: httpx.AsyncClient, remote: Remote, part: Part, progress: Progress
+    client: httpx.AsyncClient, remote: Remote, part: Part, progress: Progress, *, limit: int
 ) -> None:
     """Complete ``part``. Cancelling leaves it to be continued by the next call.
+
+    Args:
+        limit: more bytes than this are refused.
 
     Raises:
         Unreachable: the server does not answer, refuses, or keeps cutting the connection.
@@ -146,7 +150,7 @@ async def download(
     try:
         for _ in range(MOST_ATTEMPTS):
             try:
-                return await _attempt(client, remote, part, progress)
+                return await _attempt(client, remote, part, progress, limit)
             except (httpx.TransportError, _TryAgain) as error:
                 fruitless = 0 if part.done > furthest else fruitless + 1
                 furthest = max(furthest, part.done)
@@ -168,24 +172,24 @@ async def download(
 
 
 async def _attempt(
-    client: httpx.AsyncClient, remote: Remote, part: Part, progress: Progress
+    client: httpx.AsyncClient, remote: Remote, part: Part, progress: Progress, limit: int
 ) -> None:
     headers = remote.headers() | part.range_headers()
     async with client.stream("GET", remote.url, headers=headers, auth=remote.auth) as response:
         if not _starts(response, part):
             return
-        if remote.limit is not None and (part.total or 0) > remote.limit:
-            raise AssetError(f"{part.url} is {part.total} bytes, not {remote.limit}.")
+        if (part.total or 0) > limit:
+            raise AssetError(f"{part.url} is {part.total} bytes, not at most {limit}.")
         missing = (part.total or 0) - part.done
         if missing > shutil.disk_usage(part.path.parent).free:
             raise cache_error(part.path, OSError(errno.ENOSPC, "No space left on device"))
         progress.done, progress.total = part.done, part.total or 0
         progress.advance(0)
         async for chunk in response.aiter_raw():
+            if part.done + len(chunk) > limit:
+                raise AssetError(f"{part.url} is more than {limit} bytes.")
             part.write(chunk)
             progress.advance(len(chunk))
-            if remote.limit is not None and part.done > remote.limit:
-                raise AssetError(f"{part.url} is more than {remote.limit} bytes.")
     if part.total is not None and part.done != part.total:
         raise _TryAgain(f"{part.done} of {part.total} bytes came")
 
@@ -211,7 +215,7 @@ def _starts(response: httpx.Response, part: Part) -> bool:
         return True
     if status == 429 or status >= 500:
         after = response.headers.get("retry-after", "")
-        raise _TryAgain(f"it answered {status}", float(after) if after.isdigit() else 0.0)
+        raise _TryAgain(f"it answered {status}", float(after) if after.isdecimal() else 0.0)
     if status in (401, 403, 407):
         raise Unreachable(
             f"{part.url} refuses (status {status}).",

@@ -8,6 +8,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 from filelock import AsyncFileLock
@@ -20,6 +21,9 @@ from bb3.assets.simple import Unreachable, find_wheel
 from bb3.assets.zips import sha256_of
 from bb3.core.errors import AssetError
 from bb3.core.ports import Progress
+
+State = Literal["yes", "no", "damaged", "in part"]
+"""Whether an asset is here; damaged: the file is not the one it should be."""
 
 
 class Puller:
@@ -65,15 +69,25 @@ class Puller:
                 return path
         return None
 
-    def _candidates(self, asset: Asset) -> list[Path]:
-        own = [s.path.expanduser() for s in asset.sources if isinstance(s, PathSource)]
-        return [*own, self._target(asset)]
-
-    def _target(self, asset: Asset) -> Path:
+    def target(self, asset: Asset) -> Path:
+        """Where the cache keeps the asset, or will."""
         return self.cache_dir / asset.name / asset.filename
 
+    def state(self, asset: Asset) -> State:
+        """Whether the asset is here. Reads the file as ``path`` does."""
+        if self.path(asset) is not None:
+            return "yes"
+        target = self.target(asset)
+        if target.exists():
+            return "damaged"
+        return "in part" if any(target.parent.glob(f"{asset.filename}*.part")) else "no"
+
+    def _candidates(self, asset: Asset) -> list[Path]:
+        own = [s.path.expanduser() for s in asset.sources if isinstance(s, PathSource)]
+        return [*own, self.target(asset)]
+
     def _checked(self, asset: Asset, path: Path) -> bool:
-        note_path = self._target(asset).with_name(asset.filename + ".ok")
+        note_path = self.target(asset).with_name(asset.filename + ".ok")
         try:
             stat = path.stat()
             if not path.is_file() or (asset.size is not None and stat.st_size != asset.size):
@@ -106,7 +120,7 @@ class Puller:
         if found := await asyncio.to_thread(self.path, asset):
             return found
         progress = progress or Progress(asset.name)
-        target = self._target(asset)
+        target = self.target(asset)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             lock = AsyncFileLock(target.parent / ".lock", run_in_executor=False)

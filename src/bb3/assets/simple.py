@@ -14,8 +14,8 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 import httpx
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from bb3.assets.index import Place, place, redacted
 from bb3.assets.registry import PackageIndexSource
@@ -66,10 +66,12 @@ async def find_wheel(
 def _fits(wheel: Wheel, source: PackageIndexSource) -> bool:
     if source.filename:
         return wheel.filename == source.filename
+    parts = wheel.filename.removesuffix(".whl").split("-")  # name, version, perhaps build, 3 tags
+    if len(parts) not in (5, 6) or canonicalize_name(parts[0]) != canonicalize_name(source.project):
+        return False
     try:
-        name, version, _, _ = parse_wheel_filename(wheel.filename)
-        return name == canonicalize_name(source.project) and version == Version(source.version)
-    except (InvalidWheelFilename, InvalidVersion):
+        return Version(parts[1]) == Version(source.version)
+    except ValueError:  # no version, or a number of thousands of digits
         return False
 
 
@@ -117,17 +119,25 @@ def _parsed(body: bytes, content_type: str, url: str, where: Place) -> Iterator[
         try:
             files = json.loads(body)["files"]
             links = [(f["url"], f.get("hashes", {}).get("sha256"), f.get("yanked")) for f in files]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise AssetError(f"{redacted(url)} is not an index page (PEP 691).") from error
     else:
         parser = _Links()
         parser.feed(body.decode("utf-8", "replace"))
-        url = urljoin(url, parser.base)
+        url = _joined(url, parser.base)
         links = [(href, None, yanked) for href, yanked in parser.links]
     for href, sha256, yanked in links:
-        found = _wheel(urljoin(url, str(href)), sha256, bool(yanked) or yanked == "", where)
+        found = _wheel(_joined(url, str(href)), sha256, bool(yanked) or yanked == "", where)
         if found is not None:
             yield found
+
+
+def _joined(base: str, href: str) -> str:
+    """Where a link leads; nowhere (to the page itself) when it is no address, like ``http://[``."""
+    try:
+        return urljoin(base, href)
+    except ValueError:
+        return base
 
 
 def _wheel(url: str, sha256: object, yanked: bool, where: Place) -> Wheel | None:

@@ -12,7 +12,7 @@ from typing import IO
 
 import httpx
 
-from bb3.assets.download import Remote, cache_error
+from bb3.assets.download import UNSTATED_LIMIT, Remote, cache_error
 from bb3.core.errors import AssetError
 
 TAIL = 128 * 1024
@@ -20,7 +20,7 @@ TAIL = 128 * 1024
 MEMBER_LIMIT = 32 * 1024 * 1024
 """Larger members come by an ordinary download, which can be resumed."""
 CHUNK = 1024 * 1024
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 
 
 def sha256_of(path: Path) -> str:
@@ -41,7 +41,7 @@ def extract(archive: Path | io.RawIOBase, member: str, target: Path, size: int |
         AssetError: not a ZIP file, no such member, damaged, or not of the declared size.
     """
     with _opened(archive) as parcel, _unpacking(parcel, member, size) as packed:
-        limit = size if size is not None else parcel.getinfo(member).file_size
+        limit = UNSTATED_LIMIT if size is None else size
         digest, done = hashlib.sha256(), 0
         try:
             with target.open("wb") as out:
@@ -103,7 +103,7 @@ async def remote_member(
     """
     try:
         sparse = await _Sparse.tail(client, remote)
-        while sparse is not None:
+        while True:
             try:
                 parcel = _opened(sparse)
                 info = _info(parcel, member, size)
@@ -119,9 +119,8 @@ async def remote_member(
                 await sparse.fetch(gap.start, gap.length)
             else:
                 return sparse
-    except (httpx.HTTPError, _NoRanges):
-        pass
-    return None
+    except (httpx.HTTPError, httpx.InvalidURL, _NoRanges):
+        return None
 
 
 class _NoRanges(Exception):
@@ -147,8 +146,8 @@ class _Sparse(io.RawIOBase):
         self._at = 0
 
     @classmethod
-    async def tail(cls, client: httpx.AsyncClient, remote: Remote) -> _Sparse | None:
-        """The file with its last bytes fetched; None when the server gives no ranges."""
+    async def tail(cls, client: httpx.AsyncClient, remote: Remote) -> _Sparse:
+        """The file with its last bytes fetched."""
         start, size, body = await _range(client, remote, f"bytes=-{TAIL}", TAIL)
         sparse = cls(client, remote, size)
         sparse._spans[start] = body
@@ -208,4 +207,4 @@ async def _range(
             body += chunk
             if len(body) > most:
                 raise _NoRanges
-    return int(found[1]), int(found[3]), bytes(body)
+    return int(found[1]), int(found[2]), bytes(body)

@@ -26,7 +26,7 @@ from bb3.app.models import open_model
 from bb3.app.searches import open_search
 from bb3.assets.registry import Asset, PackageIndexSource
 from bb3.cli.finding import Finding
-from bb3.cli.models import needed, state
+from bb3.cli.models import needed
 from bb3.cli.output import size
 from bb3.cli.speed import advice, speeds
 from bb3.core.errors import AssetError, Bb3Error, SearchError
@@ -111,7 +111,7 @@ async def index(parts: Parts) -> Finding:
 async def assets(parts: Parts) -> Finding:
     """Whether the files that these settings need are here and whole."""
     wanted = needed(parts)
-    states = {asset.name: state(parts.puller, asset) for asset in wanted}
+    states = {asset.name: parts.puller.state(asset) for asset in wanted}
     damaged = [name for name, found in states.items() if found == "damaged"]
     missing = [asset for asset in wanted if states[asset.name] != "yes"]
     if not missing:

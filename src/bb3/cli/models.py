@@ -11,7 +11,6 @@ import typer
 from bb3.app.build import EMBEDDER, Parts, prepare
 from bb3.app.searches import DEMO_CORPUS, DEMO_INDEX, searches
 from bb3.assets.index import redacted
-from bb3.assets.pull import Puller
 from bb3.assets.registry import (
     Asset,
     HubSource,
@@ -131,21 +130,6 @@ def needed(parts: Parts) -> list[Asset]:
     return [parts.registry.find(name) for name in names]
 
 
-def state(puller: Puller, asset: Asset) -> str:
-    """``yes``, ``no``, ``damaged`` (the file is not the one it should be) or ``in part``."""
-    if puller.path(asset) is not None:
-        return "yes"
-    place = target(puller, asset)
-    if place.exists():
-        return "damaged"
-    return "in part" if list(place.parent.glob(f"{asset.filename}*.part")) else "no"
-
-
-def target(puller: Puller, asset: Asset) -> Path:
-    """Where the cache keeps the asset (docs/assets.md)."""
-    return puller.cache_dir / asset.name / asset.filename
-
-
 async def _pull_all(parts: Parts, wanted: list[Asset]) -> dict[str, Path]:
     """Pull one after the other; one that fails does not keep the others. Raises AssetError."""
     paths: dict[str, Path] = {}
@@ -169,7 +153,8 @@ async def _pull_all(parts: Parts, wanted: list[Asset]) -> dict[str, Path]:
 
 
 def _row(parts: Parts, asset: Asset) -> dict[str, Any]:
-    path = parts.puller.path(asset)
+    state = parts.puller.state(asset)
+    path = parts.puller.path(asset) if state == "yes" else parts.puller.target(asset)
     return {
         "name": asset.name,
         "kind": asset.kind,
@@ -180,8 +165,8 @@ def _row(parts: Parts, asset: Asset) -> dict[str, Any]:
         "licence": asset.licence,
         "notice": asset.notice,
         "sources": [_source(source) for source in asset.sources],
-        "state": state(parts.puller, asset),
-        "path": str(path or target(parts.puller, asset)),
+        "state": state,
+        "path": str(path),
     }
 
 
