@@ -33,6 +33,7 @@ class MetaseqModel:
 
     dialect = "opt"
     can_score = True
+
     def __init__(
         self,
         url: str,
