@@ -9,6 +9,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from stat import S_IMODE
 
 import pytest
 
@@ -39,6 +40,8 @@ def test_build_change_and_prune(bb3: User, notes: Path) -> None:
     built = bb3("index", str(notes), "--name", "home", "--attribution", "By me", "--json").json
     assert (built["added"], built["documents"], built["skipped"]) == (5, 5, 0)
     assert built["path"] == str(index_file(bb3, "home"))
+
+    assert S_IMODE(bb3.data.stat().st_mode) == 0o700
 
     (notes / "lamp.txt").write_text("The lamp is broken.")
     (notes / "kettle.md").unlink()
@@ -116,6 +119,7 @@ def test_nothing_to_index_makes_and_prunes_nothing(bb3: User, notes: Path) -> No
     ("args", "said"),
     [
         (("/no/such/path", "--name", "x"), "/no/such/path"),
+        (("x" * 300, "--name", "x"), "File name too long"),
         ((".",), "--name NAME"),
         (("--name", "x"), "nothing to index"),
         ((".", "--name", "../x"), "'../x'"),

@@ -44,6 +44,20 @@ def test_results_for_scripts(home: User) -> None:
     assert found["query"] == "copper kettle" and found["search"] == "local:home"
 
 
+def test_results_cannot_steer_the_terminal(home: User) -> None:
+    steer = "\x1b]0;title\x07\x1b]52;c;aGFjaw==\x07\x9b2J"
+    row = {"title": f"{steer}Title", "url": f"x:{steer}", "text": f"The gong {steer} sounds."}
+    (home.home / "steer.jsonl").write_text(json.dumps(row))
+    args = ("index", "steer.jsonl", "--name", "steer", "--attribution", f"By {steer}me")
+    assert home(*args).code == 0
+    for shown in (
+        home("search", "-s", "local:steer", *OFFLINE, "gong"),
+        home("index", "--list"),
+    ):
+        assert shown.code == 0 and "me" in shown.out
+        assert not set(shown.out + shown.err) & {"\x1b", "\x07", "\x9b"}
+
+
 def test_nothing_found_is_no_failure(home: User) -> None:
     nothing = home("search", "-s", "local:home", *OFFLINE, "zorblax")
     assert (nothing.code, nothing.out) == (0, "")

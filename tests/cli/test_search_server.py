@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 import socket
@@ -9,6 +10,7 @@ import socket
 import httpx
 import pytest
 
+from bb3.cli import checkup
 from tests.cli.conftest import User, ended
 
 OFFLINE = ("--set", "offline=1")
@@ -37,10 +39,38 @@ def test_serves_until_interrupted(home: User) -> None:
         # Another bb3 can search by it.
         found = home("search", "-s", f"parlai:{address[0]}", *OFFLINE, "copper kettle", "--json")
         assert found.json["documents"][0]["text"] == "The copper kettle boils water."
+        # Who asks is nobody's business.
+        name = f"parlai:me:s3cret%40@{address[0].removeprefix('http://')}"
+        told = io.StringIO()
+        checkup.main(["search"], {"search": f"{name},local:home", "offline": True}, told)
+        for shown in (
+            home("search", "-s", name, *OFFLINE, "copper kettle", "--json").out,
+            home("search", "-s", name, *OFFLINE, "copper kettle").out,
+            home("search", "-s", name, *OFFLINE, "zorblax").err,
+            told.getvalue(),
+        ):
+            assert "parlai:**********@127.0.0.1:" in shown and "s3cret" not in shown
     finally:
         process.send_signal(signal.SIGINT)
         end = ended(process, 30)
     assert (end.code, end.out, "Interrupted" in end.err) == (0, "", False)
+
+
+def test_who_asks_another_server_is_not_shown(home: User) -> None:
+    name = "searxng:http://me:s3cret@127.0.0.1:9,local:home"
+    process = home.start("search-server", "-s", name, "--port", "0", *OFFLINE)
+    assert process.stdout is not None
+    try:
+        shown = process.stdout.readline()
+        httpx.get(shown.split()[-5] + "/health")  # it serves
+    finally:
+        process.send_signal(signal.SIGINT)
+        end = ended(process, 30)
+    assert shown.startswith("searxng:http://**********@127.0.0.1:9,local:home is served")
+    assert "s3cret" not in end.out + end.err
+    for wrong in ("parlai:ftp://me:s3c@host", "searx:http://me:s3c@host"):
+        refused = home("search-server", "-s", wrong, *OFFLINE)
+        assert refused.code and "s3c" not in refused.err
 
 
 def test_addresses_that_cannot_be_had(home: User) -> None:

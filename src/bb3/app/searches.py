@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bb3.app.places import shown
 from bb3.app.settings import Settings
 from bb3.assets.registry import Asset, Registry
 from bb3.core.errors import AssetError, UsageError
@@ -93,7 +94,7 @@ async def _provider(
             provider = DuckDuckGoSearch(timeout_s=timeout_s)
         case _:
             raise UsageError(
-                f"There is no search {name!r}.",
+                f"There is no search {shown(name)!r}.",
                 remedy="Use local, local:NAME, parlai:URL, searxng:URL, brave or duckduckgo, "
                 "several with commas between them, or none.",
             )
@@ -174,7 +175,8 @@ async def _build_demo(
         documents = list(_summaries(corpus))
         progress = Progress(what="indexing the demo corpus", total=len(documents),
                             unit="articles", report=report)  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # what is said lies there
+        path.parent.mkdir(exist_ok=True)
         index = await LocalIndex.create(path, attribution=asset.notice)
         try:
             await index.add(documents, progress, prune=True)

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import io
 import signal
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TextIO, TypeVar
 
 import typer
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.formatted_text import HTML
-from prompt_toolkit.history import FileHistory
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.patch_stdout import patch_stdout
-from rich.console import Console
 from rich.text import Text
 
 from bb3 import __version__
 from bb3.app.build import build_agent, prepare
+from bb3.app.places import shown_in
 from bb3.chat.agent import checked
 from bb3.chat.turn import OPENING
 from bb3.cli.look import trace_view
+from bb3.cli.output import console
 from bb3.cli.screen import JsonScreen, LiveScreen, PlainScreen, Screen
 from bb3.cli.search import attribution
 from bb3.cli.slash import SLASH, Talk
@@ -42,6 +46,8 @@ from bb3.core.errors import Bb3Error, InputError, UsageError
 from bb3.core.events import Done, Event, Reply, Working
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+T = TypeVar("T")
 
 WEAK_MODEL = "smollm2-135m"
 
@@ -88,19 +94,17 @@ def chat(
     async def work() -> int:
         given = flags(sets, model=model, search=search, persona=persona, preset=preset,
                       safety=safety)  # fmt: skip
-        live = not (message or as_json) and sys.stdin.isatty() and sys.stdout.isatty()
+        live = not (message or as_json) and _is_terminal(sys.stdin) and _is_terminal(sys.stdout)
         with progress_bars() as report:
             parts = prepare(given, report)
             agent = await build_agent(parts)
         try:
             name = _user_name(user)
-            screen: Screen
+            screen: Screen = JsonScreen() if as_json else PlainScreen()
             if live:
-                screen = LiveScreen(Console(highlight=False))
-            else:
-                screen = JsonScreen() if as_json else PlainScreen()
+                screen = LiveScreen(console())
             session = await agent.open(name, resume=resume)
-            talk = Talk(agent, name, session, screen.show)
+            talk = Talk(agent, name, session, screen.show, screen.event if live else None)
             conversation = Conversation(talk, screen, look_inside=look_inside, seed=seed)
             if isinstance(screen, LiveScreen):
                 return await conversation.live(screen, parts.settings.data_dir / "history")
@@ -110,6 +114,10 @@ def chat(
 
     if code := run(work):
         raise typer.Exit(code)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None: closed before bb3 began
 
 
 def _user_name(given: str | None) -> str:
@@ -129,6 +137,7 @@ class Conversation:
     def __init__(self, talk: Talk, screen: Screen, *, look_inside: bool, seed: int | None) -> None:
         self._talk, self._screen = talk, screen
         self._look_inside, self._seed = look_inside, seed
+        self._now: asyncio.Task[None] | None = None
         self._after: asyncio.Task[None] | None = None
 
     # --- without a terminal -----------------------------------------------------------------
@@ -144,7 +153,7 @@ class Conversation:
                 try:
                     await self._say(_text(line).rstrip("\r\n"))
                 except (InputError, UsageError) as error:
-                    errors.print(f"bb3: {error}", markup=False)
+                    errors.print(f"bb3: {shown_in(str(error))}")
                     code = error.exit_code
                 if self._talk.over:
                     break
@@ -174,28 +183,48 @@ class Conversation:
     # --- in a terminal ----------------------------------------------------------------------
 
     async def live(self, screen: LiveScreen, history: Path) -> int:
-        """Prompt, reply, prompt ... What comes after a reply goes on while the reader types."""
-        await self._greet(screen)
+        """Prompt, reply, prompt ... What comes after a reply goes on while the reader types.
+        Ctrl-C stops what is going on, never the program."""
         prompt: PromptSession[str] = PromptSession(
-            history=FileHistory(str(history)),
+            history=_history(history),
             completer=WordCompleter([f"/{name}" for name in SLASH], sentence=True),
             complete_while_typing=False,
         )
-        warming = asyncio.create_task(self._talk.agent.warm())  # while the reader types
-        while not self._talk.over:
-            try:
-                with patch_stdout(raw=True):
-                    line = await prompt.prompt_async(HTML("<b>You:</b> "))
-            except KeyboardInterrupt:
-                continue
-            except EOFError:
-                break
-            if line.strip():
-                warming.cancel()
-                await self._live_line(line, screen)
-        warming.cancel()
-        await self._settle()
+        with _interrupts(self._stop):
+            await self._stoppable(self._greet(screen), screen)
+            warming = asyncio.create_task(self._talk.agent.warm())  # while the reader types
+            while not self._talk.over:
+                try:
+                    with patch_stdout(raw=True):
+                        line = await prompt.prompt_async(HTML("<b>You:</b> "), handle_sigint=False)
+                except KeyboardInterrupt:
+                    screen.show(Text("Ctrl-D or /quit leaves.", style="dim"))
+                    continue
+                except EOFError:
+                    break
+                if line.strip():
+                    warming.cancel()
+                    await self._stoppable(self._live_line(line, screen), screen)
+            warming.cancel()
+            await self._stoppable(self._settle(screen), screen)
         return 0
+
+    async def _stoppable(self, work: Coroutine[Any, Any, None], screen: LiveScreen) -> None:
+        """Do something that ``_stop`` ends; an error is told."""
+        self._now = asyncio.create_task(work)
+        try:
+            await self._now
+        except asyncio.CancelledError:
+            screen.stopped()
+        except Bb3Error as error:
+            screen.show(Text(shown_in(str(error)), style="red"))
+        finally:
+            self._now = None
+            screen.end()
+
+    def _stop(self) -> None:
+        if self._now is not None:
+            self._now.cancel()
 
     async def _greet(self, screen: LiveScreen) -> None:
         agent, talk = self._talk.agent, self._talk
@@ -213,45 +242,22 @@ class Conversation:
             await self._live_turn(OPENING, screen)
 
     async def _live_line(self, line: str, screen: LiveScreen) -> None:
-        try:
-            await self._settle()
-            if line.startswith("/"):
-                await self._talk.command(line)
-            else:
-                await self._live_turn(line, screen)
-        except Bb3Error as error:
-            screen.show(Text(str(error), style="red"))
+        await self._settle(screen)
+        if line.startswith("/"):
+            await self._talk.command(line)
+        else:
+            await self._live_turn(line, screen)
 
     async def _live_turn(self, line: str, screen: LiveScreen) -> None:
-        """Show the turn up to its reply; Ctrl-C stops it. The rest is left to ``_after``."""
+        """Show the turn up to its reply. The rest is left to ``_after``."""
         events = self._events(line)
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, stop.set)
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            while True:
-                coming = asyncio.ensure_future(anext(events, None))
-                await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if stop.is_set():
-                    coming.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await coming
-                    await events.aclose()
-                    screen.stopped()
-                    return
-                if (event := coming.result()) is None:
-                    return
-                screen.event(event)
-                if isinstance(event, Reply) and not self._look_inside:
-                    self._after = asyncio.create_task(self._rest(events, screen))
-                    return
-                if isinstance(event, Done):
-                    self._ended(event)
-        finally:
-            stopping.cancel()
-            loop.remove_signal_handler(signal.SIGINT)
-            screen.end([])
+        async for event in events:  # cancelled, it closes itself
+            screen.event(event)
+            if isinstance(event, Reply) and not self._look_inside:
+                self._after = asyncio.create_task(self._rest(events, screen))
+                return
+            if isinstance(event, Done):
+                self._ended(event)
 
     async def _rest(self, events: AsyncGenerator[Event, None], screen: LiveScreen) -> None:
         async with aclosing(events):
@@ -261,20 +267,70 @@ class Conversation:
                 if isinstance(event, Done):
                     self._ended(event)
 
-    async def _settle(self) -> None:
+    async def _settle(self, screen: LiveScreen) -> None:
         """The turn before is over, memories written, before the next begins."""
         if self._after is not None:
             after, self._after = self._after, None
+            if not after.done():
+                screen.event(Working(step="mgm"))
             await after
 
 
+@contextmanager
+def _interrupts(act: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C does this, and no more."""
+    loop = asyncio.get_running_loop()
+    before = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(act))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _FileHistory(FileHistory):
+    """A line that cannot be written (a full disk) is in the history until the end only."""
+
+    def store_string(self, string: str) -> None:
+        with suppress(OSError):
+            super().store_string(string)
+
+
+def _history(path: Path) -> History:
+    """What was typed, in a file that only its owner can read."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # one of before
+    except OSError:
+        return InMemoryHistory()
+    return _FileHistory(str(path))
+
+
 async def _lines(messages: list[str] | None) -> AsyncGenerator[str | bytes, None]:
+    """The messages, else the lines of standard input."""
     if messages is not None:
         for message in messages:
             yield message
-        return
-    while line := await asyncio.to_thread(sys.stdin.buffer.readline):
-        yield line
+    elif sys.stdin is not None:
+        # Not sys.stdin's own reader, which Python closes at its end: it would wait for the thread.
+        source = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))
+        while line := await _in_daemon(source.readline):
+            yield line
+
+
+async def _in_daemon(work: Callable[[], T]) -> T:
+    """As asyncio.to_thread, in a thread that the end of the program does not wait for."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        done.set_running_or_notify_cancel()
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 def _text(line: str | bytes) -> str:

@@ -210,6 +210,8 @@ def _kind(hint: Any) -> str:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return " ".join(f"`{value}`" if value else "empty" for value in inner)
+    if origin is Annotated:
+        return _kind(inner[0])
     if origin in (list, tuple):
         return f"list of {_kind(inner[0])}s"
     if origin in (Union, types.UnionType):

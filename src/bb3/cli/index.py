@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -87,6 +88,8 @@ async def _build(
     where = index_path(parts.settings, name)
     sources = Sources(paths)
     documents = await _some(sources, paths)
+    with suppress(OSError):  # the index says what is wrong with it
+        parts.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     begun = time.monotonic()
     with progress_bars() as report:
         progress = Progress(what=f"indexing into {name}", unit="documents", report=report)

@@ -97,7 +97,7 @@ def plain(view: RenderableType, width: int = 160) -> str:
     console = Console(width=width, color_system=None, highlight=False, soft_wrap=False)
     with console.capture() as capture:
         console.print(view)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    return "\n".join(line.rstrip() for line in printable(capture.get()).splitlines())
 
 
 # --- JSON -----------------------------------------------------------------------------------

@@ -8,25 +8,37 @@ from typing import Annotated, Any
 
 import typer
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.filesize import decimal
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from bb3.core.text import printable
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 class Out(Console):
-    """A console that leaves a reader that went away to ``terminal.clear_errors``."""
+    """A console for texts from anywhere: they are not read as markup and cannot steer the
+    terminal. A reader that went away is left to ``terminal.clear_errors``."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As Rich does it, less the control characters in texts."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(printable(text), style)
 
     def on_broken_pipe(self) -> None:
         """Rich would end the program here, with exit code 1."""
         raise BrokenPipeError
 
 
-def console() -> Console:
-    """Standard output as it is now."""
-    return Out(highlight=False, emoji=False)
+def console(**options: Any) -> Out:
+    """Standard output as it is now; ``options`` are those of a Console."""
+    return Out(highlight=False, emoji=False, markup=False, **options)
 
 
 def print_json(data: Any) -> None:

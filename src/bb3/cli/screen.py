@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from rich.cells import chop_cells
 from rich.console import Console, RenderableType
+from rich.control import Control
+from rich.segment import ControlType
 from rich.status import Status
 from rich.text import Text
 
@@ -39,8 +42,7 @@ _DOING = {
     "ckm": "thinking",
     "mgm": "taking notes",
     "orm": "thinking of you",
-}
-
+} | dict.fromkeys(("crm", "mrm", "srm", "vrm", "grm"), "writing")
 
 _NAME = Text("Bot: ", style="bold")
 
@@ -105,7 +107,7 @@ class PlainScreen:
             self._write(f"  ({text})\n")
 
     def show(self, view: RenderableType) -> None:
-        self._write(printable(plain(view)) + "\n")
+        self._write(plain(view) + "\n")
 
     def end(self, memories: list[Memory]) -> None:
         """Plain text has no end of turn."""
@@ -146,20 +148,22 @@ class LiveScreen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._status: Status | None = None
-        self._column = 0
-        self._shown = ""
+        self._reply = ""
+        """What was shown of the reply."""
+        self._line = ""
+        """What stands before the cursor: since the last line break that was made here."""
 
     def event(self, event: Event) -> None:
         match event:
             case Working(step=step) if step in _DOING:
                 self._busy(_DOING[step])
             case Token(text=text):
-                self._piece(text)
+                self._piece(printable(text))
             case Reply(turn=turn):
-                self._whole(turn.text)
+                self._whole(printable(turn.text))
             case Blocked(side="bot"):
-                self._break()
-                self._note(note(event) + "; what you saw of it does not count")
+                gone = not self._reply or self._unsay()
+                self._note(note(event) + ("" if gone else "; what you saw of it does not count"))
             case _:
                 if text := note(event):
                     self._note(text)
@@ -171,17 +175,18 @@ class LiveScreen:
         self._break()
         self._console.print(view)
 
-    def end(self, memories: list[Memory]) -> None:
+    def end(self, memories: Sequence[Memory] = ()) -> None:
         self._idle()
         self._break()
+        self._reply = ""
 
     def stopped(self) -> None:
         """The reader interrupted the reply."""
-        self.end([])
+        self.end()
         self._note("stopped")
 
     def _busy(self, doing: str) -> None:
-        if self._shown or self._column:
+        if self._reply or self._line:
             return
         if self._status is None:
             self._status = self._console.status(Text(doing, style="dim"), spinner="dots")
@@ -201,22 +206,46 @@ class LiveScreen:
 
     def _piece(self, text: str) -> None:
         self._idle()
-        if not self._shown:
-            self._console.print(_NAME, end="")
-        self._console.print(Text(printable(text), style="cyan"), end="", soft_wrap=True)
-        self._shown += text
-        self._column = 1
+        if not self._reply:
+            self._write(_NAME)
+        self._write(Text(text, style="cyan"))
+        self._reply += text
 
     def _whole(self, text: str) -> None:
         """The reply as it is kept; shown again only where it is not what was streamed."""
-        if self._shown.strip() != text.strip():
+        if self._reply.strip() != text.strip():
             self._idle()
             self._break()
-            self._console.print(_NAME, Text(printable(text), style="cyan"), sep="", soft_wrap=True)
+            self._write(_NAME)
+            self._write(Text(text, style="cyan"))
         self._break()
-        self._shown = ""
+        self._reply = ""
+
+    def _write(self, text: Text) -> None:
+        self._console.print(text, end="", soft_wrap=True)
+        self._line += text.plain
+
+    def _unsay(self) -> bool:
+        """Wipe out the beginning of a reply, if it stands before the cursor with nothing between
+        and is on the screen as a whole."""
+        width = self._console.width
+        rows = sum(len(chop_cells(line, width)) or 1 for line in self._line.split("\n"))
+        wiped = (
+            self._line == f"{_NAME.plain}{self._reply}"
+            and rows < self._console.height
+            and not self._console.is_dumb_terminal
+        )
+        if wiped:
+            up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2))
+            here = (ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
+            self._console.control(Control(*here, *up * (rows - 1)))
+            self._line = ""
+        else:
+            self._break()
+        self._reply = ""
+        return wiped
 
     def _break(self) -> None:
-        if self._column:
+        if self._line:
             self._console.print()
-            self._column = 0
+            self._line = ""

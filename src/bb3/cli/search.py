@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from bb3.app.build import Parts, prepare
+from bb3.app.places import shown
 from bb3.app.searches import CutSearch, open_search
 from bb3.cli.output import JsonOption, console, print_json, print_wrapped, say
 from bb3.cli.terminal import SearchOption, SetOption, errors, flags, progress_bars, quiet_logs, run
@@ -44,22 +45,23 @@ def search(
                 documents = await found_by.search(query, k)
                 ms = (time.monotonic() - begun) * 1000
                 credit = await attribution(found_by)
+        name = shown(parts.settings.search)
         if as_json:
             print_json(
                 {
                     "query": query,
-                    "search": parts.settings.search,
+                    "search": name,
                     "ms": round(ms, 1),
                     "attribution": credit,
                     "documents": [asdict(document) for document in documents],
                 }
             )
         elif not documents:
-            errors.print(f"{parts.settings.search} has nothing on that.", markup=False)
+            errors.print(f"{name} has nothing on that.")
         else:
             for number, document in enumerate(documents, 1):
                 _print(number, document)
-            told = f"{len(documents)} found by {parts.settings.search} in {ms:.0f} ms."
+            told = f"{len(documents)} found by {name} in {ms:.0f} ms."
             say(f"{told} {credit}".rstrip())
 
     run(work)
@@ -92,7 +94,7 @@ async def opened(parts: Parts) -> AsyncIterator[SearchProvider]:
         progress=parts.report,
     )
     if provider is None:
-        raise UsageError(f"{parts.settings.search!r} is no search.")
+        raise UsageError(f"{shown(parts.settings.search)!r} is no search.")
     try:
         yield provider
     finally:

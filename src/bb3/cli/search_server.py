@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bb3.app.build import prepare
+from bb3.app.places import shown
 from bb3.cli.output import say
 from bb3.cli.search import attribution, opened
 from bb3.cli.terminal import SearchOption, SetOption, flags, progress_bars, quiet_logs, run
@@ -40,7 +41,7 @@ def search_server(
                 credit = await attribution(searched)
 
                 def ready(url: str) -> None:
-                    say(f"{parts.settings.search} is served at {url} (Ctrl-C ends it). Try:")
+                    say(f"{shown(parts.settings.search)} is served at {url} (Ctrl-C ends it). Try:")
                     say(f"  curl -d 'q=What is the capital of Norway?' -d n=3 {url}/")
                     if credit:
                         say(credit)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bb3.app.places import path_of
 from bb3.chat.agent import Agent
 from bb3.chat.state import Session
 from bb3.cli.look import call_view, memories_view, trace_view
 from bb3.core.errors import InputError, UsageError
-from bb3.core.events import Done
+from bb3.core.events import Done, Working
 from bb3.core.types import Trace
 
 Show = Callable[[RenderableType], None]
@@ -23,15 +24,16 @@ Show = Callable[[RenderableType], None]
 
 @dataclass(slots=True)
 class Talk:
-    """A conversation at the terminal, and what its commands can reach."""
+    """A conversation at the terminal, and what its commands can reach. ``watch`` is told of the
+    steps of a command that takes long."""
 
     agent: Agent
     user: str
     session: Session
     show: Show
+    watch: Callable[[Working], None] | None = None
     trace: Trace | None = None
     over: bool = False
-    events: list[dict[str, object]] = field(default_factory=list)
 
     async def command(self, line: str) -> None:
         """Run ``/name argument``. Raises UsageError for one that does not exist."""
@@ -83,6 +85,8 @@ async def _rerun(talk: Talk, edit: str) -> None:
         raise UsageError(f"{edit!r} is not of the form MODULE=ANSWER.")
     edits = {name.strip(): text.strip()} if edit else {}
     async for event in talk.agent.replay(_last_trace(talk), edits):
+        if isinstance(event, Working) and talk.watch is not None:
+            talk.watch(event)
         if isinstance(event, Done):
             reply = event.trace.reply
             talk.show(Text(reply.text if reply else "", style="cyan"))
@@ -152,9 +156,7 @@ async def _export(talk: Talk, name: str) -> None:
 
 
 def _export_path(name: str, user: str) -> Path:
-    if name:
-        return Path(name).expanduser()
-    return Path(f"bb3-{''.join(c if c.isalnum() else '_' for c in user)}.json")
+    return path_of(name or f"bb3-{''.join(c if c.isalnum() else '_' for c in user)}.json")
 
 
 async def _quit(talk: Talk, _: str) -> None:

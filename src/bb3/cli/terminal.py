@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -22,9 +21,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
+from bb3.app.places import shown_in
+from bb3.cli.output import console
 from bb3.core.errors import Bb3Error, UsageError
 from bb3.core.ports import Progress
+from bb3.core.text import printable
 
 T = TypeVar("T")
 
@@ -49,7 +52,7 @@ SearchOption = Annotated[
     ),
 ]
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = console(stderr=True, soft_wrap=True)
 
 
 def flags(sets: list[str] | None, **named: object) -> dict[str, object]:
@@ -71,7 +74,7 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except Bb3Error as error:
-        errors.print(f"[bold red]bb3:[/] {_escaped(error)}")
+        errors.print(Text.assemble(("bb3: ", "bold red"), shown_in(str(error))))
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         errors.print("Interrupted.")
@@ -80,10 +83,6 @@ def clear_errors() -> Iterator[None]:
         # Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
-
-
-def _escaped(error: Bb3Error) -> str:
-    return str(error).replace("[", r"\[")
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -101,14 +100,15 @@ def progress_bars() -> Iterator[Callable[[Progress], None]]:
         def line(progress: Progress) -> None:
             if progress.what not in begun:
                 begun.add(progress.what)
-                errors.print(f"{progress.what} ...", markup=False)
+                errors.print(f"{progress.what} ...")
 
         yield line
         return
 
-    bytes_bars = Bars(TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
+    what = TextColumn("{task.description}", markup=False)
+    bytes_bars = Bars(what, BarColumn(), DownloadColumn(),
                       TimeRemainingColumn(), console=errors, transient=True)  # fmt: skip
-    count_bars = Bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+    count_bars = Bars(what, BarColumn(), MofNCompleteColumn(),
                       TaskProgressColumn(show_speed=True), TimeRemainingColumn(),
                       console=errors, transient=True)  # fmt: skip
     tasks: dict[str, TaskID] = {}
@@ -137,7 +137,7 @@ class _OneLine(logging.Formatter):
     """The message without a traceback: that of a failed part goes into the turn's events."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return record.getMessage()
+        return printable(shown_in(record.getMessage()))
 
 
 def quiet_logs() -> None:
