@@ -56,6 +56,9 @@ def test_results_cannot_steer_the_terminal(home: User) -> None:
     ):
         assert shown.code == 0 and "me" in shown.out
         assert not set(shown.out + shown.err) & {"\x1b", "\x07", "\x9b"}
+    found = home("search", "-s", "local:steer", *OFFLINE, "gong", "--json")
+    assert not set(found.out) & {"\x1b", "\x07", "\x9b"}
+    assert found.json["documents"][0]["title"] == row["title"], "scripts get what was there"
 
 
 def test_nothing_found_is_no_failure(home: User) -> None:

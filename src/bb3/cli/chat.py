@@ -229,9 +229,10 @@ class Conversation:
     async def _greet(self, screen: LiveScreen) -> None:
         agent, talk = self._talk.agent, self._talk
         known = await talk.session.book.known()
+        memories = "1 memory" if len(known) == 1 else f"{len(known)} memories"
         where = agent.search.name if agent.search is not None else "no search"
         talk.show(Text(f"bb3 {__version__} · {agent.model.name} · {where} · "
-                       f"{len(known)} memories of {talk.user} · /help", style="dim"))  # fmt: skip
+                       f"{memories} of {talk.user} · /help", style="dim"))  # fmt: skip
         if agent.search is not None and (source := await attribution(agent.search)):
             talk.show(Text(f"Search: {source}", style="dim"))
         if WEAK_MODEL in agent.model.name.lower():

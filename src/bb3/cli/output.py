@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -15,6 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bb3.core.text import printable
+
+_CONTROLS = re.compile("[\x7f-\x9f]")
+"""Those that JSON does not escape by itself."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -43,7 +47,13 @@ def console(**options: Any) -> Out:
 
 def print_json(data: Any) -> None:
     """One JSON document on standard output."""
-    typer.echo(json.dumps(data, ensure_ascii=False, indent=2, default=str))
+    typer.echo(json_text(data, indent=2))
+
+
+def json_text(data: Any, *, indent: int | None = None) -> str:
+    """JSON that people can read and that cannot steer a terminal."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent, default=str)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from rich.status import Status
 from rich.text import Text
 
 from bb3.cli.look import plain, turn_data
+from bb3.cli.output import json_text
 from bb3.core.events import (
     Blocked,
     Degraded,
@@ -138,7 +138,7 @@ class JsonScreen:
     def end(self, memories: list[Memory]) -> None:
         if self._done is not None:
             data = turn_data(self._done.trace, memories, self._events)
-            _to_stdout(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+            _to_stdout(json_text(data) + "\n")
         self._events, self._done = [], None
 
 

@@ -48,7 +48,8 @@ SearchOption = Annotated[
     typer.Option(
         "--search",
         "-s",
-        help="local, local:NAME, parlai:URL, searxng:URL, brave, duckduckgo or none.",
+        help="local, local:NAME, parlai:URL, searxng:URL, brave, duckduckgo or none; "
+        "brave,local: the second when the first fails or finds nothing.",
     ),
 ]
 
