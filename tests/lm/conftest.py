@@ -50,7 +50,7 @@ Handler = Callable[[int, dict[str, Any]], bytes | None]
 
 
 @asynccontextmanager
-async def serve(handler: Handler) -> AsyncIterator[Served]:
+async def serve(handler: Handler, port: int = 0) -> AsyncIterator[Served]:
     """An HTTP server that answers the n-th request with ``handler(n, request)``: raw bytes of a
     response, or None to hang up. The request has ``path``, ``headers`` and ``body``.
     """
@@ -78,7 +78,7 @@ async def serve(handler: Handler) -> AsyncIterator[Served]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", port)
     served = Served(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     try:
         yield served
