@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -91,8 +92,11 @@ def test_ctrl_c_stops_a_command(talk: Pseudo) -> None:
     talk.say("Hello!")
     talk.until("How nice")
     talk.until(PROMPT)
-    talk.say("/rerun crm=Other words.")
-    talk.until("Other words.")
+    talk.say("/rerun orm=Other words.")
+    talk.until("orm did not run")
+    talk.until(PROMPT)
+    talk.say("/rerun vrm=Other words.")
+    talk.until("Other words. (edited)")
     talk.until(PROMPT)
     talk.say("/rerun ckm=a story")
     talk.until("writing")
@@ -122,6 +126,22 @@ def test_a_path_that_is_none(talk: Pseudo) -> None:
     talk.say("/export " + "x" * 300)
     talk.until("File name too long")
     talk.until(PROMPT)
+
+
+def test_an_export_is_for_its_owner_only_and_overwrites_nothing(
+    talk: Pseudo, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.json"
+    talk.say("/remember I live in Oslo.")
+    talk.until("[1] I live in Oslo.")
+    talk.say(f"/export {path}")
+    talk.until("Everything kept")
+    assert S_IMODE(path.stat().st_mode) == 0o600
+    before = path.read_text(encoding="utf-8")
+    assert "I live in Oslo." in before and json.loads(before)
+    talk.say(f"/export {path}")
+    talk.until("File exists")
+    assert path.read_text(encoding="utf-8") == before
 
 
 def test_what_was_typed_is_for_its_owner_only(talk: Pseudo, tmp_path: Path) -> None:

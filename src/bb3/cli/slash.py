@@ -91,6 +91,9 @@ async def _rerun(talk: Talk, edit: str) -> None:
             reply = event.trace.reply
             talk.show(Text(reply.text if reply else "", style="cyan"))
             talk.show(trace_view(event.trace))
+            ran = {call.module for call in event.trace.calls}
+            for tag in edits.keys() - ran:
+                talk.show(Text(f"{tag} did not run: its answer changed nothing.", style="dim"))
 
 
 async def _memories(talk: Talk, _: str) -> None:
@@ -145,8 +148,9 @@ async def _export(talk: Talk, name: str) -> None:
     data = await talk.agent.store.export_user(talk.user)
     path = _export_path(name, talk.user)
     try:
-        with path.open("x", encoding="utf-8") as file:
-            json.dump(data, file, ensure_ascii=False, indent=1, default=str)
+        path.touch(mode=0o600, exist_ok=False)
+        text = json.dumps(data, ensure_ascii=False, indent=1, default=str)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror or error}.",
