@@ -48,16 +48,6 @@ class Recorded:
     def requests(self) -> list[dict[str, Any]]:
         return self.scenario["turns"][self.turn]["requests"]
 
-    def ends(self) -> dict[str, int]:
-        """Tokens of the texts before a search knowledge, as the reference counted them."""
-        found = {}
-        for turn in self.scenario["turns"]:
-            for request in turn["requests"]:
-                text = request["body"]["prompt"]
-                if (end := request["body"]["alpha_src_penalty_end_idx"]) > 0:
-                    found[text[: text.rindex("Interesting Fact:")]] = end
-        return found
-
     def as_recorded(self, prompt: str) -> str:
         """Our prompt with the knowing differences undone."""
         for text in self.canned:

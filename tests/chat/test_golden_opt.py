@@ -4,27 +4,27 @@ against servers that give the recorded answers (issue 2: "rendered prompts must 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import ByteLevel
 
-from bb3.app.searches import CutSearch
-from bb3.app.settings import load
+from bb3.app import build
+from bb3.app.build import build_agent, prepare
 from bb3.chat.agent import Agent
 from bb3.chat.respond import CANNED
 from bb3.core.events import Decision, Done, Knowledge, Reply
 from bb3.core.types import MemoryOrigin, Trace
-from bb3.lm.metaseq import MetaseqModel
 from bb3.modules.catalog import MODULES
 from bb3.modules.context import Context
 from bb3.modules.dialects import dialect
 from bb3.modules.dialects.opt import memory_line
-from bb3.safety.guard import build_guard
-from bb3.search.parlai import ParlaiSearch
-from bb3.store.sql import open_store
 from tests.chat.differences import DIFFERENCES
 from tests.chat.recorded import PIZZA, Recorded
 from tests.search.servers import running
@@ -46,67 +46,89 @@ FAILED = "METASEQ RESPONSE FAILED."
 MET: set[str] = set()
 
 
-@asynccontextmanager
-async def conversing(recorded: Recorded, folder: Path, *, scoring: bool):
-    """The agent as ``bb3.app`` would set it up for this scenario."""
-    flags: dict[str, Any] = {"model": "metaseq:http://127.0.0.1"}
-    flags |= {FLAGS[name]: value for name, value in recorded.scenario["overrides"].items()}
-    if recorded.scenario["scenario"] == "vanilla":
-        flags["preset"] = "bb1"  # without any knowledge the reference writes no memories either
-    settings = load(flags, {}, [], dialect="opt").settings
-    ends = recorded.ends()
-    async with running(recorded.app()) as url:
-        model = MetaseqModel(url, count=lambda text: ends.get(text) or len(text) // 4)
-        model.can_score = scoring
-        agent = Agent(
-            model=model,
-            dialect=dialect("opt"),
-            store=await open_store(folder / "bb3.sqlite"),
-            guard=build_guard("none"),
-            pipeline=settings.pipeline_for("opt"),
-            rules=settings.memory_rules(),
-            search=CutSearch(ParlaiSearch(f"{url}/search"), "opt"),
-        )
-        try:
-            yield agent
-        finally:
-            await agent.aclose()
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Path:
+    """Counts the recorded prompts as GPT-2's does: by its rule for what can be a token, where all
+    words are one but for two that GPT-2 has in two pieces.
+    """
+    pieces = ("?", "Ġgreet", "ings", "Ġor", "leans")
+    vocabulary = {piece: n for n, piece in enumerate(pieces)}
+    words = Tokenizer(WordPiece(vocabulary, unk_token="?", continuing_subword_prefix=""))
+    words.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    words.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+@pytest.fixture
+def conversing(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch):
+    """The agent as ``bb3.app`` sets it up for a scenario, with no settings but these."""
+    monkeypatch.setattr(build, "settings_files", list)
+    for name in os.environ:
+        if name.startswith("BB3_"):
+            monkeypatch.delenv(name)
+
+    @asynccontextmanager
+    async def open_agent(recorded: Recorded, *, scoring: bool):
+        async with running(recorded.app()) as url:
+            flags: dict[str, Any] = {
+                "model": f"metaseq:{url}",
+                "server.tokenizer": str(tokenizer),
+                "search": f"parlai:{url}/search",
+                "retrieval.cache_s": 0,  # the reference asks again
+                "safety": "none",
+                "data_dir": str(tmp_path),
+                "cache_dir": str(tmp_path),
+                "offline": True,
+            }
+            flags |= {FLAGS[name]: value for name, value in recorded.scenario["overrides"].items()}
+            if recorded.scenario["scenario"] == "vanilla":
+                flags["preset"] = "bb1"  # without knowledge the reference writes no memories either
+            agent = await build_agent(prepare(flags))
+            agent.model.can_score = scoring
+            try:
+                yield agent
+            finally:
+                await agent.aclose()
+
+    return open_agent
 
 
 @pytest.mark.parametrize("scoring", [False, True], ids=["generated", "scored"])
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_recorded_conversation(shared, tmp_path, name, scoring):
+async def test_recorded_conversation(shared, conversing, name, scoring):
     path = shared / "golden" / "opt" / f"{name}.json"
-    MET.update(await run(Recorded(json.loads(path.read_text())), tmp_path, scoring=scoring))
+    recorded = Recorded(json.loads(path.read_text()))
+    async with conversing(recorded, scoring=scoring) as agent:
+        MET.update(await run(recorded, agent))
 
 
 @pytest.mark.parametrize("scoring", [False, True], ids=["generated", "scored"])
 @pytest.mark.parametrize("name", ["bees", "miso"])
-async def test_own_conversation(tmp_path, name, scoring):
+async def test_own_conversation(conversing, name, scoring):
     """The same with texts of ours, for checkouts without the recordings."""
     path = Path(__file__).parent / "scenarios" / f"{name}.json"
-    met = await run(Recorded(json.loads(path.read_text())), tmp_path, scoring=scoring)
-    assert met <= {"no-memory-no-decision"}
+    recorded = Recorded(json.loads(path.read_text()))
+    async with conversing(recorded, scoring=scoring) as agent:
+        assert await run(recorded, agent) <= {"no-memory-no-decision"}
 
 
-async def run(recorded: Recorded, folder: Path, *, scoring: bool) -> set[str]:
+async def run(recorded: Recorded, agent: Agent) -> set[str]:
     """Hold a conversation and compare everything; which differences were met."""
-    async with conversing(recorded, folder, scoring=scoring) as agent:
-        session = await agent.open("demo")
-        for index, turn in enumerate(recorded.scenario["turns"]):
-            recorded.turn = index
-            for text in turn["user"].get("memories", ()):
-                await session.book.remember(text, origin=MemoryOrigin.PERSONA)
-            async with aclosing(agent.chat(session, turn["user"]["text"], seed=1)) as events:
-                told = [event async for event in events]
-            trace = told[-1].trace
-            assert recorded.unexpected == []
-            same_prompts(recorded, turn, trace)
-            nothing_missing(recorded, index, trace)
-            same_message(recorded, turn, told)
-            if reply_failed(turn):
-                recorded.canned.append(trace.reply.text)
-            await same_memories(recorded, turn, session)
+    session = await agent.open("demo")
+    for index, turn in enumerate(recorded.scenario["turns"]):
+        recorded.turn = index
+        for text in turn["user"].get("memories", ()):
+            await session.book.remember(text, origin=MemoryOrigin.PERSONA)
+        async with aclosing(agent.chat(session, turn["user"]["text"], seed=1)) as events:
+            told = [event async for event in events]
+        trace = told[-1].trace
+        assert recorded.unexpected == []
+        same_prompts(recorded, turn, trace)
+        nothing_missing(recorded, index, trace)
+        same_message(recorded, turn, told)
+        if reply_failed(turn):
+            recorded.canned.append(trace.reply.text)
+        await same_memories(recorded, turn, session)
     return recorded.met
 
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any
 
 import pytest
@@ -60,6 +61,7 @@ def test_a_fresh_machine_without_network(bb3: User) -> None:
     assert "bb3 models pull smollm2-135m" in finding(report, "assets")["remedy"]
     assert found["model"] == found["embedder"] == found["search"] == "skipped"
     assert found["folders"] == found["store"] == found["safety"] == "ok"
+    assert S_IMODE(bb3.data.stat().st_mode) == 0o700
     offline = bb3("doctor", "--json", "--quick", "--set", "offline=1")
     assert finding(offline, "assets")["state"] == "bad"
 
@@ -148,6 +150,19 @@ def test_folders_and_servers_that_are_not_there(bb3: User, monkeypatch: pytest.M
     assert [found[c] for c in ("folders", "model", "search", "store")] == ["bad"] * 4
     assert "data_dir" in finding(report, "folders")["remedy"]
     assert "127.0.0.1:9" in finding(report, "model")["text"]
+
+
+@pytest.mark.model
+def test_a_model_is_looked_at_though_another_stands_in(real_assets: User) -> None:
+    away, here = "openai:http://127.0.0.1:9#big", "smollm2-135m"
+    for first, second in ((away, here), (here, away)):
+        names = ("-m", first, "--set", f"fallback_model={second}", "--set", "server.retries=0")
+        report = real_assets("doctor", "--json", "--quick", *names)
+        assert states(report)["model"] == "bad"
+        assert "127.0.0.1:9" in finding(report, "model")["text"]
+        assert here in finding(report, "assets")["data"]
+    both = real_assets("doctor", "--json", "--quick", "--set", f"fallback_model={here}")
+    assert finding(both, "model")["data"]["fallback"]["reply"]
 
 
 def test_what_is_switched_off(bb3: User) -> None:

@@ -87,6 +87,15 @@ def test_an_unreachable_search_does_not_stop_the_conversation(home: Home) -> Non
     assert degraded["reason"] not in turn["reply"]
 
 
+def test_a_model_server_that_is_away_while_another_model_stands_in(home: Home) -> None:
+    away = ("--model", "openai:http://127.0.0.1:9#big", "--set", "server.retries=0")
+    other = ("--set", "fallback_model=smollm2-135m", "--search", "none")
+    done = home.run("chat", *PLAIN, *away, *other, text="Hello!\nHow are you?\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Bot:") == 2
+    assert "127.0.0.1:9" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_search_server_that_answers_nonsense(home: Home, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<html>not what was asked</html>")
     with socket.socket() as probe:

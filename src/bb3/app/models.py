@@ -7,37 +7,68 @@ with a converted R2C2 model.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bb3.app.extras import extra
+from bb3.app.places import path_of, shown
 from bb3.app.settings import Settings
 from bb3.assets.registry import Asset, Registry
-from bb3.core.errors import UsageError
+from bb3.core.errors import ModelError, UsageError
 from bb3.core.ports import LanguageModel
+from bb3.lm.counter import token_counter
 from bb3.lm.engine import EngineOptions
+from bb3.lm.fallback import FallbackModel
 from bb3.lm.llamacpp import LlamaCppModel
 from bb3.lm.metaseq import MetaseqModel
 from bb3.lm.openai import OpenAIModel
+
+log = logging.getLogger(__name__)
 
 Fetch = Callable[[Asset], Awaitable[Path]]
 
 
 async def open_model(settings: Settings, registry: Registry, fetch: Fetch) -> LanguageModel:
-    """The model that the settings name.
+    """The model that the settings name, and the one that they name to stand in for it.
 
     Args:
         fetch: brings an asset here.
 
     Raises:
-        UsageError: the name means no model.
-        AssetError, ModelError: it cannot be had or loaded.
+        UsageError: a name means no model, or the two speak different dialects.
+        AssetError, ModelError: one cannot be had or loaded; where another stands in for it, only
+            AssetError.
     """
+    if not settings.fallback_model:
+        return await _open(settings, registry, fetch)
+    other = {"model": settings.fallback_model, "fallback_model": ""}
+    second = await _open(settings.model_copy(update=other), registry, fetch)
+    try:
+        first = await _open(settings, registry, fetch)
+    except ModelError as error:
+        log.warning("%s answers instead of %s: %s", second.name, shown(settings.model), error)
+        return second
+    except BaseException:
+        await second.aclose()
+        raise
+    both = FallbackModel(first, second)
+    if not settings.dialect and first.dialect != second.dialect:
+        await both.aclose()
+        raise UsageError(
+            f"{first.name} speaks the dialect {first.dialect}, its fallback {second.name} "
+            f"{second.dialect}.",
+            remedy="Name models of one dialect, or set `dialect`.",
+        )
+    return both
+
+
+async def _open(settings: Settings, registry: Registry, fetch: Fetch) -> LanguageModel:
     kind, _, rest = settings.model.partition(":")
     if kind == "openai" and rest:
         return await _openai(settings, rest)
     if kind == "metaseq" and rest:
-        return _metaseq(settings, rest)
+        return await _metaseq(settings, rest)
     if settings.model in registry:
         asset = registry.find(settings.model)
         if asset.kind != "llm":
@@ -51,13 +82,13 @@ async def open_model(settings: Settings, registry: Registry, fetch: Fetch) -> La
 
 
 def _from_path(settings: Settings, registry: Registry) -> LanguageModel:
-    path = Path(settings.model).expanduser()
+    path = path_of(settings.model)
     if path.is_dir():
         return _local_network(settings, path)
     if path.suffix == ".gguf" or path.is_file():
         return _llamacpp(settings, path)
     raise UsageError(
-        f"There is no model {settings.model!r}.",
+        f"There is no model {shown(settings.model)!r}.",
         remedy=f"Known are: {', '.join(_names(registry))}; or give a .gguf file, a folder, "
         "openai:URL#name or metaseq:URL.",
     )
@@ -93,17 +124,26 @@ async def _openai(settings: Settings, address: str) -> LanguageModel:
     )
     try:
         await model.probe()
+    except ModelError as error:
+        if not settings.fallback_model:
+            await model.aclose()
+            raise
+        log.warning("%s", error)  # it may come back: every call asks again
     except BaseException:
         await model.aclose()
         raise
     return model
 
 
-def _metaseq(settings: Settings, url: str) -> LanguageModel:
+async def _metaseq(settings: Settings, url: str) -> LanguageModel:
     server = settings.server
+    count = None
+    if server.tokenizer:
+        count = await asyncio.to_thread(token_counter, path_of(server.tokenizer))
     return MetaseqModel(
         url,
         api_key=server.api_key.get_secret_value(),
+        count=count,
         concurrency=server.concurrency,
         retries=server.retries,
         timeout_s=server.timeout_s,

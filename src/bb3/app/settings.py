@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import platformdirs
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,6 +28,7 @@ from pydantic import (
 )
 from pydantic import Field as PydanticField
 
+from bb3.app.places import path_of, shown
 from bb3.chat.pipeline import Pipeline
 from bb3.core.errors import UsageError
 from bb3.core.ports import Sampling
@@ -37,7 +38,6 @@ from bb3.modules.sampling import family, override
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _APART = ("sampling", "thresholds")  # have tables of their own
-_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/@\s]+@")
 _SHARE: dict[str, Any] = {"ge": 0, "le": 1}
 _COUNT: dict[str, Any] = {"ge": 1}
 _SECONDS: dict[str, Any] = {"gt": 0}
@@ -50,6 +50,7 @@ _LIMITS: dict[str, dict[str, Any]] = {
     "min_overlap": _SHARE,
     "hard_block_turns": {"ge": 0},
     "soft_block_decay": _SHARE,
+    "min_score": _SHARE,
     "max_memories": _COUNT,
     "min_grounded": _SHARE,
     "max_words": _COUNT,
@@ -104,6 +105,12 @@ class ServerTable(BaseModel):
 
     api_key: SecretStr = SecretStr("")
     flavour: Literal["auto", "openai", "vllm", "llamacpp"] = "auto"
+    tokenizer: str = PydanticField(
+        "",
+        description="of a `metaseq:` model: a tokenizer.json, or a folder with GPT-2's vocab.json "
+        "and merges.txt; empty: tokens are guessed, and a reply is also penalised for what it "
+        "takes from the search",
+    )
     concurrency: int = PydanticField(8, ge=1, le=1024)
     retries: int = PydanticField(3, ge=0, le=20)
     timeout_s: float = PydanticField(120.0, gt=0)
@@ -129,6 +136,17 @@ def _paths(value: Any) -> Any:
     return value.split(os.pathsep) if isinstance(value, str) else value
 
 
+def _absolute(path: Path) -> Path:
+    try:
+        return path_of(path)
+    except UsageError as error:
+        raise ValueError(str(error).removesuffix(".")) from error  # pydantic tells the setting
+
+
+Place = Annotated[Path, AfterValidator(_absolute)]
+"""An absolute path, whatever folder bb3 is started in later; ``~`` is the user's own."""
+
+
 class Settings(BaseModel):
     """All settings of bb3."""
 
@@ -138,6 +156,9 @@ class Settings(BaseModel):
         "smollm2-135m",
         description="a name from `bb3 models list`, a .gguf file, a folder, openai:URL#name, "
         "or metaseq:URL",
+    )
+    fallback_model: str = PydanticField(
+        "", description="as `model`: answers what that one fails at, in the same dialect"
     )
     dialect: Literal["", "opt", "fewshot", "chat", "r2c2"] = PydanticField(
         "", description="empty: the one the model understands best"
@@ -149,12 +170,14 @@ class Settings(BaseModel):
         "brave,local: the second is asked when the first fails or finds nothing",
     )
     safety: Literal["none", "words", "all"] = "all"
-    persona: str = PydanticField("", description="file with a line per fact about the bot")
+    persona: str = PydanticField(
+        "", description="file with a line per fact about the bot, at most 50 of 300 characters"
+    )
     tell_date: bool = PydanticField(False, description="tell the model today's date")
     store: str = PydanticField("", description="database file or URL; empty: in data_dir")
-    data_dir: Path = PydanticField(default_factory=lambda: platformdirs.user_data_path("bb3"))
-    cache_dir: Path = PydanticField(default_factory=lambda: platformdirs.user_cache_path("bb3"))
-    assets: Annotated[list[Path], BeforeValidator(_paths)] = PydanticField(
+    data_dir: Place = PydanticField(default_factory=lambda: platformdirs.user_data_path("bb3"))
+    cache_dir: Place = PydanticField(default_factory=lambda: platformdirs.user_cache_path("bb3"))
+    assets: Annotated[list[Place], BeforeValidator(_paths)] = PydanticField(
         default_factory=list, description="further asset lists"
     )
     offline: bool = PydanticField(False, description="pull nothing, even on first use")
@@ -195,9 +218,8 @@ class Loaded:
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """(dotted name, value, layer) of every setting; secrets as stars, in addresses too."""
         for name, value in _flat(self.settings.model_dump()):
-            shown = "" if value is None else str(value)
-            shown = _PASSWORD.sub(r"\1**********@", shown)
-            yield name, shown, self.origin.get(name, "default")
+            text = shown("" if value is None else str(value))
+            yield name, text, self.origin.get(name, "default")
 
 
 Layer = tuple[str, Mapping[str, Any]]
@@ -330,8 +352,9 @@ def _checked(layers: Sequence[Layer]) -> Loaded:
 
 
 def _layer_of(name: str, origin: Mapping[str, str]) -> str:
-    """The last layer that set a name or something below it."""
-    layers = [v for k, v in origin.items() if k == name or k.startswith(f"{name}.")]
+    """The last layer that set a name, something below it, or the list that it is in."""
+    layers = [v for k, v in origin.items() if f"{k}.".startswith(f"{name}.")
+              or name.startswith(f"{k}.")]  # fmt: skip
     return layers[-1] if layers else "default"
 
 
@@ -342,7 +365,7 @@ def _explained(error: ValidationError, origin: Mapping[str, str]) -> Iterator[st
         if problem["type"] == "extra_forbidden":
             yield f"{name} ({layer}) is not a setting; `bb3 config show` lists them."
         else:
-            yield f"{name} ({layer}): {problem['msg']}."
+            yield f"{name} ({layer}): {problem['msg'].removeprefix('Value error, ')}."
 
 
 def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,10 +19,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from bb3.app.build import Parts, open_guard, prepare, settings_files
 from bb3.app.models import open_model
+from bb3.app.places import shown_in
 from bb3.app.searches import open_search
 from bb3.assets.registry import Asset, PackageIndexSource
 from bb3.cli.finding import Finding
@@ -84,7 +85,7 @@ async def folders(parts: Parts) -> Finding:
 
 def _room(folder: Path) -> int:
     """Free bytes of a folder's disk, once a file could be written there. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(4096))
         file.flush()
@@ -135,11 +136,21 @@ async def assets(parts: Parts) -> Finding:
 
 
 async def model(parts: Parts) -> Finding:
-    """Whether the language model loads and answers."""
-    if skipped := _waits("model", parts, parts.settings.model):
+    """Whether the language model loads and answers, and the one that stands in for it."""
+    names = [name for name in (parts.settings.model, parts.settings.fallback_model) if name]
+    if skipped := _waits("model", parts, *names):
         return skipped
+    (text, data), *fallback = [await _tried(parts, name) for name in names]
+    for other, more in fallback:
+        text, data = f"{text}; fallback: {other}", data | {"fallback": more}
+    return Finding(check="model", state="ok", text=text, data=data)
+
+
+async def _tried(parts: Parts, name: str) -> tuple[str, dict[str, Any]]:
+    """A model on its own: what to say of it, and the same as data. Raises Bb3Error."""
+    given = parts.settings.model_copy(update={"model": name, "fallback_model": ""})
     begun = time.monotonic()
-    opened = await open_model(parts.settings, parts.registry, parts.fetch)
+    opened = await open_model(given, parts.registry, parts.fetch)
     loaded = time.monotonic()
     try:
         reply = await _answer(opened)
@@ -147,9 +158,9 @@ async def model(parts: Parts) -> Finding:
         await opened.aclose()
     text = (f"{opened.name} (dialect {opened.dialect}) loads in {loaded - begun:.1f} s and "
             f"answers in {time.monotonic() - loaded:.1f} s: {reply!r}")  # fmt: skip
-    return Finding(check="model", state="ok", text=text, data={
+    return text, {
         "name": opened.name, "dialect": opened.dialect, "load_s": round(loaded - begun, 3),
-        "reply": reply, "unsupported": sorted(opened.unsupported)})  # fmt: skip
+        "reply": reply, "unsupported": sorted(opened.unsupported)}  # fmt: skip
 
 
 async def _answer(opened: LanguageModel) -> str:
@@ -171,7 +182,7 @@ async def speed(parts: Parts) -> Finding:
 
     async def opened(threads: int) -> LanguageModel:
         engine = parts.settings.engine.model_copy(update={"threads": threads})
-        given = parts.settings.model_copy(update={"engine": engine})
+        given = parts.settings.model_copy(update={"engine": engine, "fallback_model": ""})
         return await open_model(given, parts.registry, parts.fetch)
 
     first = await opened(parts.settings.engine.threads)
@@ -328,7 +339,8 @@ def main(checks: list[str], flags: dict[str, object], out: TextIO) -> None:
 
 
 def _tell(finding: Finding, out: TextIO) -> None:
-    out.write(json.dumps(asdict(finding)) + "\n")
+    text, remedy = shown_in(finding.text), shown_in(finding.remedy)
+    out.write(json.dumps(asdict(finding) | {"text": text, "remedy": remedy}) + "\n")
     out.flush()
 
 

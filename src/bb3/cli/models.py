@@ -123,8 +123,8 @@ def info(
 def needed(parts: Parts) -> list[Asset]:
     """The assets that a conversation with these settings uses."""
     settings = parts.settings
-    names = [settings.model] if settings.model in parts.registry else []
-    names += EMBEDDER
+    models = (settings.model, settings.fallback_model)
+    names = [name for name in models if name in parts.registry] + list(EMBEDDER)
     if {"local", f"local:{DEMO_INDEX}"} & set(searches(settings)):
         names.append(DEMO_CORPUS)
     return [parts.registry.find(name) for name in names]
@@ -136,7 +136,7 @@ async def _pull_all(parts: Parts, wanted: list[Asset]) -> dict[str, Path]:
     failures: list[AssetError] = []
     for asset in wanted:
         notice = f" {asset.notice}" if asset.notice else ""
-        errors.print(f"{asset.name}: {asset.licence}.{notice}", markup=False)
+        errors.print(f"{asset.name}: {asset.licence}.{notice}")
         try:
             progress = Progress(what=asset.name, total=asset.size or 0, report=parts.report)
             paths[asset.name] = await parts.puller.pull(asset, progress)
