@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_IMODE
 
 import pytest
 
@@ -65,6 +66,10 @@ class TestModels:
             ("metaseq:", UsageError, "There is no model 'metaseq:'."),
             ("metaseq:ftp://x", UsageError, "'ftp://x' is not the address of a server."),
             ("openai:localhost", UsageError, "It begins with http:// or https://."),
+            ("opena:http://me:pw@x", UsageError, "There is no model 'opena:http://**********@x'."),
+            ("~nosuch/x.gguf", UsageError, "'~nosuch/x.gguf' cannot be used: there is no such"),
+            ("x" * 300, UsageError, "cannot be used: File name too long."),
+            ("{tmp}/loop/x", UsageError, "{tmp}/loop/x' cannot be used: Too many levels"),
             (
                 "minilm-l6-v2-onnx",
                 UsageError,
@@ -84,6 +89,7 @@ class TestModels:
         (tmp_path / "empty.gguf").write_bytes(b"")
         (tmp_path / "notes.txt").write_text("Remember the milk.")
         (tmp_path / "folder").mkdir()
+        (tmp_path / "loop").symlink_to("loop")
         settings = settings_of(model=name.format(tmp=tmp_path))
         with pytest.raises(error) as caught:
             await open_model(settings, load_registry(), no_fetch)
@@ -114,6 +120,7 @@ class TestSearches:
         ("name", "message"),
         [
             ("telepathy", "There is no search 'telepathy'. Use local, local:NAME, parlai:URL"),
+            ("searx:http://me:pw@x", "There is no search 'searx:http://**********@x'."),
             ("parlai", "There is no search 'parlai'."),
             ("parlai:", "There is no search 'parlai:'."),
             ("searxng", "There is no search 'searxng'."),
@@ -233,6 +240,7 @@ class TestDemoIndex:
             assert (found.title, found.url) == ("Oslo", "https://en.wikipedia.org/wiki/Oslo")
             await search.aclose()
         assert calls == ["wikipedia-vital-en"]
+        assert S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
     async def test_an_interrupted_build_is_made_whole(self, settings_of, tmp_path):
         fetch, calls = self.fetching(tmp_path, json.dumps(CORPUS))
@@ -337,6 +345,7 @@ class TestAgent:
                 ["model", "store"],
             ),
             ({"persona": "/no/such/file"}, UsageError, "/no/such/file", []),
+            ({"persona": "~nosuch/x"}, UsageError, "no such user", []),
         ],
     )  # fmt: skip
     async def test_what_was_opened_is_closed_again(self, parts, flags, error, message, left):
@@ -349,7 +358,9 @@ class TestAgent:
         ("content", "message"),
         [
             (b"\xff\xfe", "cannot be read"),
-            (b"x" * 100_001, "is too long"),
+            ("ä".encode() * 100_001, "is too long. Keep it to 50 lines of at most 300 char"),
+            (b"I like tea.\n" * 51, "is too long"),
+            (b"I am Bo.\n" + b"x" * 301, "is too long"),
             (None, "cannot be read"),
         ],
     )
@@ -359,6 +370,14 @@ class TestAgent:
         made, _ = parts(persona=str(path))
         with pytest.raises(UsageError, match=message):
             await build_agent(made)
+
+    async def test_the_longest_persona(self, parts, tmp_path):
+        path = tmp_path / "persona"
+        path.write_text("\n\n".join(["ä" * 300] * 50), encoding="utf-8-sig")
+        made, _ = parts(persona=str(path), model="opt")
+        agent = await build_agent(made)
+        assert agent.persona == ("ä" * 300,) * 50
+        await agent.aclose()
 
     async def test_offline_names_what_is_missing(self, parts):
         made, _ = parts()

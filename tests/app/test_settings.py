@@ -156,7 +156,7 @@ def test_bad_values_name_setting_and_layer(name, value, message):
         ("[modules.srm]\ntop_p = 2", "modules.srm.top_p is 2.0, outside 0 to 1 ({path})."),
         ("[modules]\nsrm = 5", "modules.srm ({path})"),
         ("[modules.srm]\nstop = 5", "modules.srm.stop cannot be 5 ({path})."),
-        ('assets = 1', "assets ({path})"),
+        ("assets = 1", "assets ({path})"),
         ('[server]\napi_key = ["sk-secret"]', "server.api_key ({path})"),
     ],
 )
@@ -195,6 +195,27 @@ def test_secrets_are_masked():
     values = {name: value for name, value, _ in loaded.rows()}
     assert values["server.api_key"] == "**********"
     assert load({}, {}, []).settings.server.api_key.get_secret_value() == ""
+
+
+class TestFolders:
+    def test_are_absolute_and_of_ones_own_home(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        flags = {"data_dir": "~/bb3", "cache_dir": "cache", "assets": "~/a.toml:b.toml"}
+        settings = load(OTHER | flags, {}, []).settings
+        monkeypatch.chdir("/")
+        assert settings.data_dir == tmp_path / "bb3"
+        assert settings.cache_dir == tmp_path / "cache"
+        assert settings.assets == [tmp_path / "a.toml", tmp_path / "b.toml"]
+
+    @pytest.mark.parametrize("name", ["data_dir", "cache_dir", "assets"])
+    @pytest.mark.parametrize(
+        ("value", "why"),
+        [("~nosuch/x", "no such user"), ("x" * 300, "too long"), ("a\0b", "null byte")],
+    )
+    def test_that_can_be_none(self, name, value, why):
+        with pytest.raises(UsageError, match=rf"{name}.* \(command line\): '.*{why}"):
+            load(OTHER | {name: value}, {}, [])
 
 
 class TestPresets:

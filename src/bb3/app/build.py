@@ -13,6 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from bb3.app.models import open_model
+from bb3.app.places import path_of
 from bb3.app.searches import open_search
 from bb3.app.settings import Loaded, Settings, load
 from bb3.assets.index import index_config
@@ -30,7 +31,11 @@ from bb3.store.sql import open_store
 log = logging.getLogger(__name__)
 
 EMBEDDER = ("minilm-l6-v2-onnx", "minilm-l6-v2-tokenizer")
+PERSONA_LINES = 50
+PERSONA_CHARACTERS = 300
+"""Of a line. All of them stand before every reply that the model writes."""
 PERSONA_BYTES = 100_000
+"""So much of the file is read."""
 
 Report = Callable[[Progress], None]
 
@@ -153,18 +158,22 @@ def open_guard(settings: Settings) -> Guard:
 def _persona(settings: Settings) -> tuple[str, ...]:
     if not settings.persona:
         return ()
-    path = Path(settings.persona).expanduser()
+    path = path_of(settings.persona)
     try:
         with path.open("rb") as file:
             data = file.read(PERSONA_BYTES + 1)
-        text = data.decode("utf-8")
+        cut = len(data) > PERSONA_BYTES  # perhaps within a character
+        text = data.decode("utf-8-sig", "ignore" if cut else "strict")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"The persona file {path} cannot be read: {error}.",
             remedy="Name a text file in UTF-8 with a line per fact about the bot.",
         ) from error
-    if len(data) > PERSONA_BYTES:
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    longest = max(map(len, lines), default=0)
+    if cut or len(lines) > PERSONA_LINES or longest > PERSONA_CHARACTERS:
         raise UsageError(
-            f"The persona file {path} is too long.", remedy=f"Keep it under {PERSONA_BYTES} bytes."
+            f"The persona file {path} is too long.",
+            remedy=f"Keep it to {PERSONA_LINES} lines of at most {PERSONA_CHARACTERS} characters.",
         )
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    return lines
