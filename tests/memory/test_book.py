@@ -129,6 +129,16 @@ async def test_dictated_memories(store: SqlStore) -> None:
     assert not await book.remember("  ", origin=MemoryOrigin.USER)
 
 
+async def test_memories_that_do_not_fit_are_left_out(store: SqlStore) -> None:
+    rules = MemoryRules(min_score=0.3)
+    book = MemoryBook(store, "ada", HashEmbedder(), rules)
+    for text in ("I have a dog called Bubbles", "I play chess in Vienna"):
+        await book.remember(text, origin=MemoryOrigin.USER)
+    assert [m.text for m in await book.recall("a dog called?")] == ["I have a dog called Bubbles"]
+    assert await book.recall("tomorrow morning") == []
+    assert len(await MemoryBook(store, "ada", None, rules).recall("tomorrow morning")) == 2
+
+
 async def test_edit(store: SqlStore) -> None:
     book = MemoryBook(store, "ada", HashEmbedder())
     admission = await book.remember("I have a dgo", origin=MemoryOrigin.USER)

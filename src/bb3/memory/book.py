@@ -77,7 +77,9 @@ class MemoryBook:
         vector = await self._embed(query) if allowed else None
         if vector is not None:
             allowed = await self._with_vectors(allowed, len(vector))
-        return [memory for memory, _ in retrieve(query, allowed, limit, vector)]
+        least = self.rules.min_score if vector is not None else 0.0
+        found = retrieve(query, allowed, limit, vector)
+        return [memory for memory, score in found if score >= least]
 
     async def remember(
         self,

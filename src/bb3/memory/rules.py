@@ -23,6 +23,8 @@ class MemoryRules:
         hard_block_turns: leave out memories used or written within the last n turns.
         soft_block_decay: a memory used t turns ago is left out with probability
             ``decay ** t``; 0: never.
+        min_score: least score (0 to 1, see ``retrieve``) for the user's text; 0: no such rule.
+            Not heeded where there are no vectors: words in common say too little by themselves.
         max_memories: at most this many reach a module, the best for the user's text.
         refine: a memory that says all of an older one and more replaces it. Off, it is refused,
             as in BlenderBot 3, where "I have a dog" kept "I have a dog called Bubbles" out.
@@ -36,6 +38,7 @@ class MemoryRules:
     ignore_in_session: bool = False
     hard_block_turns: int = 0
     soft_block_decay: float = 0.0
+    min_score: float = 0.0
     max_memories: int = 32
     refine: bool = True
     replace: bool = True
