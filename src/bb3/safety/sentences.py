@@ -1,7 +1,7 @@
 """Where sentences end, near enough for judging them one by one.
 
-Not the rule of ``bb3.core.text``: while a text still streams, what follows a full stop is not known,
-and the classifier's weights were fitted to the sentences of this one.
+Not the rule of ``bb3.core.text``: while a text still streams, what follows a full stop is not
+known, and the classifier's threshold was chosen with the sentences of this one.
 """
 
 from __future__ import annotations
