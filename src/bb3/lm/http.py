@@ -52,7 +52,8 @@ class Endpoint:
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL as error:
-            raise UsageError(f"{url!r} is not an address: {error}.") from error
+            why = "" if "@" in url else f": {error}"  # it may quote a password
+            raise UsageError(f"{url!r} is not an address{why}.") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise UsageError(
                 f"{url!r} is not the address of a server.",

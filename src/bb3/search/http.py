@@ -107,7 +107,8 @@ def http_url(url: str, what: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError) as error:
-        raise SearchError(f"{url!r} is not the address of {what}: {error}.") from error
+        why = "" if "@" in url else f": {error}"  # it may quote a password
+        raise SearchError(f"{url!r} is not the address of {what}{why}.") from error
     port_fits = parsed.port is None or 0 < parsed.port < 65536
     if parsed.scheme not in ("http", "https") or not parsed.host or not port_fits:
         raise SearchError(

@@ -157,5 +157,5 @@ async def serve(
         if ready is not None:
             shown = f"[{host}]" if family is socket.AF_INET6 else host
             ready(f"http://{shown}:{bound_port}")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off"))
         await server.serve(sockets=[listening])
