@@ -131,7 +131,8 @@ async def _build(
         say(line)
     if prune and sources.unreadable:
         say("Nothing was removed: what could not be read may still be there.")
-    say(f"The index {name} has {stats.documents:,} documents ({size(stats.bytes)}). Try it:")
+    held = f"{stats.documents:,} document{'s' if stats.documents != 1 else ''}"
+    say(f"The index {name} has {held} ({size(stats.bytes)}). Try it:")
     say(f"  bb3 search --search local:{name} YOUR QUESTION")
 
 
