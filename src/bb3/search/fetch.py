@@ -34,7 +34,7 @@ class PageFetcher:
         timeout_s: float = 8.0,
         max_bytes: int = 2 * 2**20,
         max_redirects: int = 4,
-        user_agent: str = "bb3 (+https://pypi.org/project/bb3)",
+        user_agent: str = "bb3",
     ) -> None:
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
