@@ -271,8 +271,12 @@ def make_tables(db: sqlite3.Connection) -> None:
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that waits for other writers and begins transactions only when told."""
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:  # no database at all
+        connection.close()
+        raise
     return connection
 
 
