@@ -32,7 +32,8 @@ test: $(VENV)/.dev  ## run the whole test suite
 
 test-torch: $(VENV)-torch/.dev  ## run the tests of the networks, which need torch
 	$(VENV)-torch/bin/python -m pytest tests/nets tests/checkpoints \
-		tests/lm/test_r2c2.py tests/chat/test_golden_r2c2.py tests/cli/test_convert.py $(ARGS)
+		tests/lm/test_r2c2.py tests/lm/test_network.py tests/benchmarks \
+		tests/chat/test_golden_r2c2.py tests/cli/test_convert.py $(ARGS)
 
 lint: $(VENV)/.dev  ## style, types and import contracts
 	$(BIN)/ruff check .
